@@ -1,0 +1,188 @@
+"""Laws that hold for every public operation of purenn.functional, over the tables of the `cases_*` files."""
+
+import importlib
+import inspect
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as TF
+from oracle import Case, assert_close, leaves, to_torch
+
+import purenn.functional as F
+
+CASES: list[Case] = [
+    case
+    for path in sorted(pathlib.Path(__file__).parent.glob("cases_*.py"))
+    for case in importlib.import_module(path.stem).CASES
+]
+VALUES = [case for case in CASES if not case.seeded]
+each = pytest.mark.parametrize("case", VALUES, ids=str)
+
+
+def ours(case: Case):
+    return getattr(F, case.name)
+
+
+def theirs(case: Case):
+    return case.torch_fn or getattr(TF, case.name)
+
+
+def floating(args: tuple) -> list[int]:
+    """Positions of the floating arrays among the positional arguments."""
+    return [i for i, x in enumerate(args) if isinstance(x, np.ndarray) and jnp.issubdtype(x.dtype, jnp.floating)]
+
+
+def weighted_sum(out):
+    """A scalar that depends on every number of the result, differently."""
+    total = 0.0
+    for x in leaves(out):
+        if isinstance(x, torch.Tensor):
+            if x.is_floating_point():
+                total = total + (x * torch.cos(torch.arange(x.numel(), dtype=x.dtype)).reshape(x.shape)).sum()
+        elif jnp.issubdtype(x.dtype, jnp.floating):
+            total = total + (x * np.cos(np.arange(x.size)).astype(x.dtype).reshape(x.shape)).sum()
+    return total
+
+
+def on(case: Case, args: tuple, kwargs: dict, indices: list[int]):
+    """The operation as a function of the arrays at `indices` alone."""
+
+    def call(*arrays):
+        full = list(args)
+        for i, array in zip(indices, arrays, strict=True):
+            full[i] = array
+        return ours(case)(*full, **kwargs)
+
+    return call
+
+
+def as_jax(tree):
+    return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, tree, is_leaf=lambda x: x is None)
+
+
+@each
+def test_value_and_gradient_equal_torch(case):
+    args, kwargs = case.numpy()
+    expected_args = to_torch(args, requires_grad=case.grad)
+    expected = theirs(case)(*expected_args, **to_torch(kwargs))
+    assert_close(ours(case)(*as_jax(args), **as_jax(kwargs)), expected, scale=case.scale, what="value")
+    indices = floating(args)
+    if not (case.grad and indices):
+        return
+    weighted_sum(expected).backward()
+    f = on(case, as_jax(args), as_jax(kwargs), indices)
+    gradients = jax.grad(lambda *xs: weighted_sum(f(*xs)), argnums=tuple(range(len(indices))))(
+        *[jnp.asarray(args[i]) for i in indices]
+    )
+    for i, gradient in zip(indices, gradients, strict=True):
+        theirs_i = expected_args[i].grad
+        theirs_i = torch.zeros_like(expected_args[i]) if theirs_i is None else theirs_i
+        assert_close(gradient, theirs_i, scale=case.scale, what=f"gradient of argument {i}")
+
+
+@each
+def test_jit_equals_eager_and_traces_once(case):
+    if not case.jit:
+        pytest.skip("decided by value: an error inside a trace, tested on its own")
+    args, kwargs = case.numpy()
+    indices = [i for i, x in enumerate(args) if isinstance(x, np.ndarray)]
+    traces = []
+
+    def call(*arrays):
+        traces.append(1)
+        return on(case, args, as_jax(kwargs), indices)(*arrays)
+
+    arrays = [jnp.asarray(args[i]) for i in indices]
+    jitted = jax.jit(call)
+    first, second = jitted(*arrays), jitted(*arrays)
+    assert len(traces) == 1
+    assert_close(first, jax.tree.map(np.asarray, second), what="second call")
+    assert_close(first, jax.tree.map(np.asarray, ours(case)(*as_jax(args), **as_jax(kwargs))), scale=case.scale)
+
+
+@each
+def test_vmap_equals_the_batch(case):
+    if not (case.vmap and case.jit):
+        pytest.skip("not batchable by design; the case says so")
+    args, kwargs = case.numpy()
+    arrays = [i for i, x in enumerate(args) if isinstance(x, np.ndarray)]
+    indices = list(case.batch) if case.batch is not None else arrays[:1]
+    f = on(case, as_jax(args), as_jax(kwargs), indices)
+    single = [jnp.asarray(args[i]) for i in indices]
+    other = [x[::-1] if x.ndim else x for x in single]
+    batched = jax.vmap(f)(*[jnp.stack(pair) for pair in zip(single, other, strict=True)])
+    for n, xs in enumerate((single, other)):
+        member = jax.tree.map(lambda leaf, n=n: np.asarray(leaf[n]), batched)
+        assert_close(member, jax.tree.map(np.asarray, f(*xs)), scale=case.scale, what=f"member {n}")
+
+
+@each
+def test_forward_mode_agrees_with_reverse_mode(case):
+    args, kwargs = case.numpy()
+    indices = floating(args)
+    if not (case.grad and indices):
+        pytest.skip("no gradient")
+    f = on(case, as_jax(args), as_jax(kwargs), indices)
+    xs = tuple(jnp.asarray(args[i]) for i in indices)
+    tangents = tuple(jnp.cos(jnp.arange(x.size, dtype=x.dtype) * 0.7).reshape(x.shape) for x in xs)
+    scalar = lambda *xs: jnp.asarray(weighted_sum(f(*xs)))  # noqa: E731
+    _, forward = jax.jvp(scalar, xs, tangents)
+    gradients = jax.grad(scalar, argnums=tuple(range(len(xs))))(*xs)
+    reverse = sum(jnp.vdot(g, v) for g, v in zip(gradients, tangents, strict=True))
+    assert_close(forward, np.asarray(reverse), scale=10 * case.scale)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@each
+def test_half_precision_keeps_its_dtype(case, dtype):
+    if not case.half or not floating(case.numpy()[0]):
+        pytest.skip("torch has no such kernel, or there is no floating input; the case says so")
+    args, kwargs = case.numpy(dtype)
+    expected = theirs(case)(*to_torch(args), **to_torch(kwargs))
+    result = ours(case)(*as_jax(args), **as_jax(kwargs))
+    for x, y in zip(leaves(result), leaves(expected), strict=True):
+        if y.is_floating_point():
+            assert str(x.dtype) == str(y.dtype).removeprefix("torch.")
+    assert_close(result, expected, dtype=dtype, scale=case.scale)
+
+
+def test_signatures_are_torchs():
+    for name in sorted({case.name for case in CASES if hasattr(TF, case.name)}):
+        mine = inspect.signature(getattr(F, name)).parameters
+        try:
+            torchs = inspect.signature(getattr(TF, name)).parameters
+        except (ValueError, TypeError):
+            continue  # a builtin without a signature; its family's tests name its arguments
+        if all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in torchs.values()):
+            continue  # behind boolean_dispatch
+        positional = [p for p in mine if mine[p].kind is not inspect.Parameter.KEYWORD_ONLY]
+        expected = [p for p in torchs if torchs[p].kind is not inspect.Parameter.KEYWORD_ONLY and p != "_stacklevel"]
+        assert positional == expected, name
+        for p in expected:
+            assert mine[p].default == torchs[p].default, f"{name}({p}=)"
+
+
+def test_every_exported_name_has_a_case():
+    assert set(F.__all__) <= {case.name for case in CASES}
+
+
+def test_a_wrong_operation_breaks_the_law(monkeypatch):
+    case = next(case for case in VALUES if case.name == "softplus")
+    monkeypatch.setattr(F, "softplus", lambda x, beta=1, threshold=20: jax.nn.softplus(x) * 1.001)
+    with pytest.raises(AssertionError):
+        test_value_and_gradient_equal_torch(case)
+
+
+def test_every_torch_name_exists():
+    left_out = {
+        "Callable", "DType", "Optional", "ScalingType", "SwizzleType", "Tensor", "assert_int_or_pair",
+        "boolean_dispatch", "handle_torch_function", "has_torch_function", "has_torch_function_unary",
+        "has_torch_function_variadic",
+    }  # fmt: skip
+    names = {n for n in dir(TF) if not n.startswith("_") and callable(getattr(TF, n))} - left_out
+    missing = names - set(F.__all__)
+    assert not missing, f"{len(missing)} of {len(names)}: {sorted(missing)}"
