@@ -93,3 +93,17 @@ def check_floating(op: str, argument: str, array: jax.Array) -> None:
             "Cast it with .astype(jnp.float32).",
             TypeError,
         )
+
+
+def check_sizes(op: str, /, **sizes: Any) -> None:
+    """Refuses lengths of axes that are no integers, with a TypeError, or negative, with a ValueError.
+
+    Args:
+        op: name of the layer.
+        **sizes: the lengths by argument name.
+    """
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+            raise refusal(op, f"{name} must be an integer", {name: size}, kind=TypeError)
+        if size < 0:
+            raise refusal(op, f"{name} must not be negative", {name: size})

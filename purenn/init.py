@@ -1,0 +1,467 @@
+"""Every initializer of torch.nn.init, as ``fn(rng, shape, dtype=float32, **options)``.
+
+Arrays do not change in place, so an initializer returns what torch's writes. Each has torch's spelling with the
+trailing underscore too. A constant one takes ``rng`` and does not look at it.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purenn.errors import refusal
+from purenn.random import as_key, draw, fold_name
+
+_LINEAR = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """Recommends the factor by which a nonlinearity asks the weights before it to be larger.
+
+    Args:
+        nonlinearity: ``"linear"``, ``"conv1d"`` ... ``"conv_transpose3d"``, ``"sigmoid"``, ``"tanh"``, ``"relu"``,
+            ``"leaky_relu"`` or ``"selu"``.
+        param: the negative slope of ``"leaky_relu"``; None means 0.01.
+
+    Returns:
+        The gain.
+
+    Errors:
+        ValueError for another name, or a slope that is no number.
+
+    Torch:
+        ``torch.nn.init.calculate_gain``, identical.
+    """
+    if nonlinearity in _LINEAR or nonlinearity == "sigmoid":
+        return 1.0
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
+            raise refusal("calculate_gain", "param must be a number", {"param": param})
+        return math.sqrt(2.0 / (1 + slope**2))
+    gains = {"tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 3.0 / 4}
+    if nonlinearity not in gains:
+        raise refusal(
+            "calculate_gain",
+            "nonlinearity must be one torch knows",
+            {"nonlinearity": nonlinearity},
+            f"Choose one of {', '.join((*_LINEAR, 'sigmoid', 'leaky_relu', *gains))}.",
+        )
+    return gains[nonlinearity]
+
+
+def uniform(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, a: float = 0.0, b: float = 1.0) -> jax.Array:
+    """Draws from U(a, b).
+
+    Args:
+        rng: PRNG key.
+        shape: of the result.
+        dtype: of the result, floating.
+        a: lower bound.
+        b: upper bound.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Torch:
+        ``torch.nn.init.uniform_``, the same distribution.
+    """
+    rng, shape = _canonical("uniform", rng, shape)
+    return draw("uniform", rng, shape, dtype, b - a, a)
+
+
+def normal(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, mean: float = 0.0, std: float = 1.0) -> jax.Array:
+    """Draws from N(mean, std²).
+
+    Args:
+        rng: PRNG key.
+        shape: of the result.
+        dtype: of the result, floating.
+        mean: of the distribution.
+        std: standard deviation.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Torch:
+        ``torch.nn.init.normal_``, the same distribution.
+    """
+    rng, shape = _canonical("normal", rng, shape)
+    return draw("normal", rng, shape, dtype, std, mean)
+
+
+def trunc_normal(
+    rng: Any,
+    shape: Sequence[int],
+    dtype: Any = jnp.float32,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+) -> jax.Array:
+    """Draws from N(mean, std²) conditioned on [a, b]; the bounds are values, not standard deviations.
+
+    Args:
+        rng: PRNG key.
+        shape: of the result.
+        dtype: of the result, floating.
+        mean: of the distribution before truncation.
+        std: standard deviation before truncation.
+        a: smallest value.
+        b: largest value.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Torch:
+        ``torch.nn.init.trunc_normal_``, the same distribution.
+    """
+    rng, shape = _canonical("trunc_normal", rng, shape)
+    if mean < a - 2 * std or mean > b + 2 * std:
+        warnings.warn("trunc_normal: mean is more than 2 std from [a, b]; few numbers can represent it.", stacklevel=2)
+    x = draw("truncated_normal", rng, shape, dtype, std, mean, ((a - mean) / std, (b - mean) / std))
+    return jnp.clip(x, a, b)
+
+
+def constant(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, val: float = 0.0) -> jax.Array:
+    """Fills with one value.
+
+    Args:
+        rng: not looked at, may be None.
+        shape: of the result.
+        dtype: of the result.
+        val: the value.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Torch:
+        ``torch.nn.init.constant_``, identical.
+    """
+    del rng
+    return jnp.asarray(np.full(_shape("constant", shape), val, jax.dtypes.canonicalize_dtype(dtype)))
+
+
+def ones(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """Fills with ones.
+
+    Args:
+        rng: not looked at, may be None.
+        shape: of the result.
+        dtype: of the result.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Torch:
+        ``torch.nn.init.ones_``, identical.
+    """
+    return constant(rng, shape, dtype, 1)
+
+
+def zeros(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """Fills with zeros.
+
+    Args:
+        rng: not looked at, may be None.
+        shape: of the result.
+        dtype: of the result.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Torch:
+        ``torch.nn.init.zeros_``, identical.
+    """
+    return constant(rng, shape, dtype, 0)
+
+
+def eye(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """Makes the 2-D identity, cut or padded with zeros to ``shape``.
+
+    Args:
+        rng: not looked at, may be None.
+        shape: two numbers.
+        dtype: of the result.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Errors:
+        ValueError unless ``shape`` has two numbers.
+
+    Torch:
+        ``torch.nn.init.eye_``, identical.
+    """
+    del rng
+    shape = _shape("eye", shape)
+    if len(shape) != 2:
+        raise refusal("eye", "shape must have 2 numbers", {"shape": shape})
+    return jnp.asarray(np.eye(*shape, dtype=jax.dtypes.canonicalize_dtype(dtype)))
+
+
+def dirac(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, groups: int = 1) -> jax.Array:
+    """Makes a convolution weight that passes each input channel through, as far as channels go.
+
+    Args:
+        rng: not looked at, may be None.
+        shape: ``(out_channels, in_channels, *kernel_size)``, with a kernel of 1 to 3 axes.
+        dtype: of the result.
+        groups: of the convolution; the output channels of each start anew.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Errors:
+        ValueError for another number of axes, or output channels that groups do not divide.
+
+    Torch:
+        ``torch.nn.init.dirac_``, identical.
+    """
+    del rng
+    shape = _shape("dirac", shape)
+    if len(shape) not in (3, 4, 5):
+        raise refusal("dirac", "shape must have 3, 4 or 5 numbers", {"shape": shape})
+    if shape[0] % groups:
+        raise refusal("dirac", "groups must divide shape[0]", {"shape": shape, "groups": groups})
+    weight = np.zeros(shape, jax.dtypes.canonicalize_dtype(dtype))
+    per_group = shape[0] // groups
+    diagonal = np.arange(min(per_group, shape[1]))
+    center = tuple(size // 2 for size in shape[2:])
+    for group in range(groups):
+        weight[(group * per_group + diagonal, diagonal, *center)] = 1
+    return jnp.asarray(weight)
+
+
+def xavier_uniform(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, gain: float = 1.0) -> jax.Array:
+    """Draws from U(-a, a) with ``a = gain √(6 / (fan_in + fan_out))``.
+
+    Args:
+        rng: PRNG key.
+        shape: ``(out, in, *kernel)``, at least two numbers.
+        dtype: of the result, floating.
+        gain: factor.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Source:
+        Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
+
+    Torch:
+        ``torch.nn.init.xavier_uniform_``, the same distribution.
+    """
+    fan_in, fan_out = _fans("xavier_uniform", shape)
+    a = gain * math.sqrt(6.0 / (fan_in + fan_out))
+    return uniform(rng, shape, dtype, -a, a)
+
+
+def xavier_normal(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, gain: float = 1.0) -> jax.Array:
+    """Draws from N(0, std²) with ``std = gain √(2 / (fan_in + fan_out))``.
+
+    Args:
+        rng: PRNG key.
+        shape: ``(out, in, *kernel)``, at least two numbers.
+        dtype: of the result, floating.
+        gain: factor.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Source:
+        Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
+
+    Torch:
+        ``torch.nn.init.xavier_normal_``, the same distribution.
+    """
+    fan_in, fan_out = _fans("xavier_normal", shape)
+    return normal(rng, shape, dtype, 0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)))
+
+
+def kaiming_uniform(
+    rng: Any,
+    shape: Sequence[int],
+    dtype: Any = jnp.float32,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+) -> jax.Array:
+    """Draws from U(-b, b) with ``b = gain √(3 / fan)``.
+
+    Args:
+        rng: PRNG key.
+        shape: ``(out, in, *kernel)``, at least two numbers.
+        dtype: of the result, floating.
+        a: negative slope of the leaky relu behind the layer.
+        mode: ``"fan_in"`` keeps the variance of activations, ``"fan_out"`` that of gradients.
+        nonlinearity: see `calculate_gain`.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Source:
+        He et al., "Delving deep into rectifiers", 2015.
+
+    Torch:
+        ``torch.nn.init.kaiming_uniform_``, the same distribution.
+    """
+    bound = math.sqrt(3.0) * _kaiming_std("kaiming_uniform", shape, a, mode, nonlinearity)
+    return uniform(rng, shape, dtype, -bound, bound)
+
+
+def kaiming_normal(
+    rng: Any,
+    shape: Sequence[int],
+    dtype: Any = jnp.float32,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+) -> jax.Array:
+    """Draws from N(0, std²) with ``std = gain / √fan``.
+
+    Args:
+        rng: PRNG key.
+        shape: ``(out, in, *kernel)``, at least two numbers.
+        dtype: of the result, floating.
+        a: negative slope of the leaky relu behind the layer.
+        mode: ``"fan_in"`` keeps the variance of activations, ``"fan_out"`` that of gradients.
+        nonlinearity: see `calculate_gain`.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Source:
+        He et al., "Delving deep into rectifiers", 2015.
+
+    Torch:
+        ``torch.nn.init.kaiming_normal_``, the same distribution.
+    """
+    return normal(rng, shape, dtype, 0.0, _kaiming_std("kaiming_normal", shape, a, mode, nonlinearity))
+
+
+def orthogonal(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, gain: float = 1) -> jax.Array:
+    """Draws a (semi) orthogonal matrix, uniformly; trailing axes are flattened.
+
+    Args:
+        rng: PRNG key.
+        shape: at least two numbers; rows ``shape[0]``, columns the rest.
+        dtype: of the result, floating.
+        gain: factor.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Errors:
+        ValueError for fewer than two numbers.
+
+    Source:
+        Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2013;
+        Mezzadri, "How to generate random matrices from the classical compact groups", 2006, for the signs.
+
+    Torch:
+        ``torch.nn.init.orthogonal_``, the same distribution.
+    """
+    rng, shape = _canonical("orthogonal", rng, shape)
+    if len(shape) < 2:
+        raise refusal("orthogonal", "shape must have at least 2 numbers", {"shape": shape})
+    if 0 in shape:
+        return zeros(None, shape, dtype)
+    rows, columns = shape[0], math.prod(shape[1:])
+    working = jnp.promote_types(dtype, jnp.float32)
+    tall = draw("normal", rng, (max(rows, columns), min(rows, columns)), working)
+    q, r = jnp.linalg.qr(tall)
+    q = q * jnp.sign(jnp.diagonal(r))
+    return (gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
+
+
+def sparse(
+    rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, sparsity: float = 0.1, std: float = 0.01
+) -> jax.Array:
+    """Draws a matrix from N(0, std²), in each column a fraction of it zero.
+
+    Args:
+        rng: PRNG key.
+        shape: two numbers.
+        dtype: of the result, floating.
+        sparsity: fraction of each column that is zero, rounded up.
+        std: standard deviation of the rest.
+
+    Returns:
+        An array of ``shape`` and ``dtype``.
+
+    Errors:
+        ValueError unless ``shape`` has two numbers.
+
+    Source:
+        Martens, "Deep learning via Hessian-free optimization", 2010.
+
+    Torch:
+        ``torch.nn.init.sparse_``, the same distribution; torch has no default for ``sparsity``.
+    """
+    rng, shape = _canonical("sparse", rng, shape)
+    if len(shape) != 2:
+        raise refusal("sparse", "shape must have 2 numbers", {"shape": shape})
+    zero_rows = math.ceil(sparsity * shape[0])
+    weight = draw("normal", fold_name(rng, "normal"), shape, dtype, std)
+    # the rank of independent uniform numbers is a uniform permutation, in each column another
+    rank = jnp.argsort(jnp.argsort(draw("uniform", fold_name(rng, "rows"), shape, jnp.float32), axis=0), axis=0)
+    return jnp.where(rank < zero_rows, 0, weight).astype(dtype)
+
+
+def _shape(op: str, shape: Any) -> tuple[int, ...]:
+    if isinstance(shape, int):
+        return (shape,)
+    if not isinstance(shape, Sequence):
+        raise refusal(op, "shape must be a sequence of integers", {"type(shape)": type(shape).__name__}, kind=TypeError)
+    return tuple(int(size) for size in shape)
+
+
+def _canonical(op: str, rng: Any, shape: Any) -> tuple[jax.Array, tuple[int, ...]]:
+    if jnp.issubdtype(getattr(rng, "dtype", jnp.uint32), jnp.floating):
+        raise refusal(
+            op,
+            "rng must be a PRNG key",
+            {"rng.dtype": str(rng.dtype)},
+            f"Arrays do not change in place: write layer.weight = init.{op}(rng, layer.weight.shape).",
+            TypeError,
+        )
+    return as_key(op, rng), _shape(op, shape)
+
+
+def _fans(op: str, shape: Any) -> tuple[int, int]:
+    shape = _shape(op, shape)
+    if len(shape) < 2:
+        raise refusal(op, "shape must have at least 2 numbers to have a fan in and a fan out", {"shape": shape})
+    field = math.prod(shape[2:])
+    return shape[1] * field, shape[0] * field
+
+
+def _kaiming_std(op: str, shape: Any, a: float, mode: str, nonlinearity: str) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        raise refusal(op, "mode must be 'fan_in' or 'fan_out'", {"mode": mode})
+    fan = _fans(op, shape)[mode == "fan_out"]
+    # an empty weight has no fan and no numbers to draw
+    return calculate_gain(nonlinearity, a) / math.sqrt(fan) if fan else 0.0
+
+
+uniform_, normal_, trunc_normal_, constant_ = uniform, normal, trunc_normal, constant
+ones_, zeros_, eye_, dirac_ = ones, zeros, eye, dirac
+xavier_uniform_, xavier_normal_ = xavier_uniform, xavier_normal
+kaiming_uniform_, kaiming_normal_ = kaiming_uniform, kaiming_normal
+orthogonal_, sparse_ = orthogonal, sparse
+
+__all__ = [
+    "calculate_gain",
+    *(
+        name + underscore
+        for name in (
+            "uniform", "normal", "trunc_normal", "constant", "ones", "zeros", "eye", "dirac", "xavier_uniform",
+            "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal", "sparse",
+        )
+        for underscore in ("", "_")
+    ),
+]  # fmt: skip

@@ -1,0 +1,132 @@
+"""Keys folded from names, and the draws behind every initializer.
+
+A long draw is made of blocks, each from its own key, so that one small program per distribution serves every shape.
+Drawing the weights of a model outside a trace then compiles nothing per shape: XLA's compilation of the generator
+for each new shape would cost far more than the numbers themselves.
+"""
+
+import functools
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purenn.checks import is_traced
+from purenn.errors import refusal
+
+_BLOCK = 1024  # numbers drawn from one key
+_RUNS = (256, 16, 1)  # blocks drawn by one call of a compiled program
+
+
+def as_key(op: str, rng: Any) -> jax.Array:
+    """Takes a typed or a raw uint32 key.
+
+    Args:
+        op: name of the operation that draws.
+        rng: ``jax.random.key(seed)``, or the uint32 array of ``jax.random.PRNGKey(seed)``.
+
+    Returns:
+        The typed key, of shape ``()``.
+
+    Errors:
+        ValueError where ``rng`` is None; TypeError where it is no key.
+    """
+    remedy = "Pass rng=jax.random.key(0), a fresh one for each call."
+    if rng is None:
+        raise refusal(op, "rng must be given", {"rng": None}, remedy)
+    dtype = getattr(rng, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and rng.shape == ():
+        return rng
+    if dtype == jnp.uint32 and getattr(rng, "ndim", 0) == 1 and rng.shape[0] in (2, 4):
+        return jax.random.wrap_key_data(jnp.asarray(rng))
+    got = {"rng": rng} if dtype is None else {"rng.dtype": str(dtype), "rng.shape": rng.shape}
+    raise refusal(op, "rng must be one PRNG key", got, remedy, TypeError)
+
+
+def fold_name(rng: jax.Array, name: str) -> jax.Array:
+    """The key of the child ``name``: it depends on nothing but ``rng`` and the name.
+
+    Args:
+        rng: a typed key.
+        name: one component of a dotted path.
+
+    Returns:
+        A typed key.
+    """
+    return jax.random.fold_in(rng, np.uint32(zlib.crc32(name.encode())))
+
+
+def draw(
+    kind: str,
+    rng: jax.Array,
+    shape: tuple[int, ...],
+    dtype: Any,
+    scale: float = 1.0,
+    shift: float = 0.0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> jax.Array:
+    """Draws ``scale * z + shift``, with z from a standard distribution.
+
+    Args:
+        kind: ``"uniform"`` on [0, 1), ``"normal"``, or ``"truncated_normal"`` within ``bounds``.
+        rng: a typed key.
+        shape: of the result.
+        dtype: floating or complex; halves are drawn in float32 and rounded.
+        scale: factor.
+        shift: summand.
+        bounds: of the truncated normal, in standard deviations.
+
+    Returns:
+        An array of ``shape`` and ``dtype``; the same numbers inside a trace and outside, up to rounding.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        real = jnp.finfo(dtype).dtype
+        parts = [draw(kind, fold_name(rng, part), shape, real, scale, shift, bounds) for part in ("real", "imag")]
+        return jax.lax.complex(*parts)
+    working = dtype if dtype in (jnp.float32, jnp.float64) else jnp.dtype(jnp.float32)
+    size = int(np.prod(shape, dtype=np.int64))
+    affine = tuple(map(float, (scale, shift, *bounds)))
+    flat = _draw_flat(kind, rng, -(-size // _BLOCK), working, affine)
+    return jnp.asarray(flat.reshape(-1)[:size].reshape(shape).astype(dtype))
+
+
+def _draw_flat(kind: str, rng: jax.Array, blocks: int, dtype: Any, affine: tuple[float, ...]) -> Any:
+    if not is_traced(rng):
+        parts, first = [], 0
+        for run in _RUNS:
+            while blocks - first >= run:
+                part = _compiled(kind, run, str(dtype))(rng, np.uint32(first), affine)
+                if is_traced(part):  # a known key inside somebody's trace
+                    return _blocks(kind, max(blocks, 1), dtype, rng, 0, affine)
+                parts.append(np.asarray(part))
+                first += run
+        return np.concatenate(parts) if parts else np.zeros((0, _BLOCK), dtype)
+    return _blocks(kind, blocks, dtype, rng, 0, affine)
+
+
+@functools.cache
+def _compiled(kind: str, run: int, dtype: str) -> Any:
+    return jax.jit(functools.partial(_blocks, kind, run, dtype))
+
+
+def _blocks(kind: str, run: int, dtype: Any, rng: jax.Array, first: Any, affine: tuple[Any, ...]) -> jax.Array:
+    """(run, _BLOCK): blocks ``first ... first + run - 1`` of the draw."""
+    scale, shift, lower, upper = affine
+
+    def block(number: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(rng, number)
+        match kind:
+            case "uniform":
+                return jax.random.uniform(key, (_BLOCK,), dtype)
+            case "normal":
+                return jax.random.normal(key, (_BLOCK,), dtype)
+            case "truncated_normal":
+                bounds = jnp.asarray(lower, dtype), jnp.asarray(upper, dtype)
+                return jax.random.truncated_normal(key, *bounds, (_BLOCK,), dtype)
+        raise AssertionError(kind)
+
+    z = jax.vmap(block)(jnp.arange(run, dtype=jnp.uint32) + jnp.uint32(first))
+    return z * jnp.asarray(scale, dtype) + jnp.asarray(shift, dtype)

@@ -1,0 +1,29 @@
+"""Affine modules: adapters of purenn.layers.linear."""
+
+from typing import Any
+
+from purenn import layers as L
+from stateful.module import Module
+
+
+class Identity(Module):
+    """Gives back its input, whatever it was built with; see `purenn.layers.Identity`."""
+
+    pure = L.Identity
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        del args, kwargs
+        super().__init__(L.Identity())
+
+
+class Linear(Module):
+    """``y = x Wᵀ + b``; see `purenn.layers.Linear`."""
+
+    pure = L.Linear
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
+        super().__init__(L.Linear(in_features, out_features, bias, dtype), device=device)
+
+    def extra_repr(self) -> str:
+        """As torch prints it."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -1,0 +1,82 @@
+"""ensemble: n members in one model."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purenn.checks import is_traced
+from purenn.errors import refusal
+from purenn.model import Buffers, Model, Params, structure
+from purenn.random import as_key
+from purenn.tree import Tree, flatten, stack, unflatten
+
+
+def ensemble(model: Model, n: int, in_axes: Any = None) -> "Ensemble":
+    """Makes n independent members of a model into one: every array gets a first axis of length n.
+
+    Args:
+        model: any model.
+        n: number of members.
+        in_axes: which axis of the positional inputs is that of the members, one for all or a tuple, as in
+            ``jax.vmap``; None gives every member the same input.
+
+    Returns:
+        The model; its output is ``(n, *shape)``. Member i draws from ``fold_in(rng, i)``, in init and in apply.
+
+    Errors:
+        ValueError unless n is positive.
+
+    >>> import jax, jax.numpy as jnp, transforms
+    >>> from purenn import layers as L
+    >>> net = transforms.ensemble(L.Linear(3, 2), 8)
+    >>> params, buffers = net.init(jax.random.key(0))
+    >>> out, buffers = net.apply(params, buffers, jnp.ones((5, 3)))
+    >>> out.shape
+    (8, 5, 2)
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise refusal("ensemble", "n must be a positive integer", {"n": n})
+    return Ensemble(model, n, in_axes)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The model that `ensemble` gives."""
+
+    model: Model
+    n: int
+    in_axes: Any = None
+
+    def init(self, rng: Any) -> tuple[Params, Buffers]:
+        """Draws every member from its own key."""
+        rng = as_key("ensemble.init", rng)
+        if is_traced(rng):
+            return jax.vmap(self.model.init)(self._keys(rng))
+        # outside a trace the members are drawn one by one: nothing is compiled for their shapes
+        members = [self.model.init(jax.random.fold_in(rng, i)) for i in range(self.n)]
+        return stack([params for params, _ in members]), stack([buffers for _, buffers in members])
+
+    def apply(
+        self, params: Params, buffers: Buffers, *args: Any, rng: Any = None, train: bool = False, **kwargs: Any
+    ) -> tuple[Any, Buffers]:
+        """Runs all members at once."""
+        keys = None if rng is None else self._keys(as_key("ensemble.apply", rng))
+        axes = self.in_axes if isinstance(self.in_axes, tuple) else (self.in_axes,) * len(args)
+
+        def member(params: Params, buffers: Buffers, key: Any, *args: Any) -> tuple[Any, Buffers]:
+            return self.model.apply(params, buffers, *args, rng=key, train=train, **kwargs)
+
+        in_axes = (0, 0, None if keys is None else 0, *axes)
+        return jax.vmap(member, in_axes, axis_size=self.n)(params, buffers, keys, *args)
+
+    def structure(self) -> Tree:
+        """Lists the model's leaves with the axis of the members."""
+        leaves = flatten(structure(self.model))
+        return unflatten(
+            {path: replace(leaf, shape=(self.n, *leaf.shape), initializer=None) for path, leaf in leaves.items()}
+        )
+
+    def _keys(self, rng: jax.Array) -> jax.Array:
+        return jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(self.n, dtype=jnp.uint32))

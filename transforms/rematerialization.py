@@ -1,0 +1,64 @@
+"""remat: activations computed again in the backward pass, instead of kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from purenn.errors import refusal
+from purenn.model import Buffers, Model, Params, structure
+from purenn.tree import Tree
+
+
+def remat(model: Model, policy: str | Callable[..., Any] | None = None) -> "Remat":
+    """Trades time for memory: the backward pass computes the model's activations again.
+
+    Args:
+        model: any model.
+        policy: what is kept all the same: the name of one of ``jax.checkpoint_policies``, such as
+            ``"dots_with_no_batch_dims_saveable"``, or a function; None keeps nothing.
+
+    Returns:
+        The model; numbers, buffers and randomness are those of the plain one.
+
+    Errors:
+        ValueError for an unknown policy.
+    """
+    if isinstance(policy, str) and not hasattr(jax.checkpoint_policies, policy):
+        known = ", ".join(name for name in dir(jax.checkpoint_policies) if not name.startswith("_"))
+        raise refusal("remat", "policy must be one of jax.checkpoint_policies", {"policy": policy}, f"Known: {known}.")
+    return Remat(model, policy)
+
+
+@dataclass(frozen=True)
+class Remat:
+    """The model that `remat` gives."""
+
+    model: Model
+    policy: str | Callable[..., Any] | None = None
+
+    def init(self, rng: Any) -> tuple[Params, Buffers]:
+        """Draws what the model draws."""
+        return self.model.init(rng)
+
+    def apply(
+        self, params: Params, buffers: Buffers, *args: Any, rng: Any = None, train: bool = False, **kwargs: Any
+    ) -> tuple[Any, Buffers]:
+        """Runs the model under ``jax.checkpoint``."""
+        leaves, tree = jax.tree.flatten((params, buffers, args, rng, kwargs))
+        # flags and strings among the inputs stay what they are; only arrays go through the checkpoint
+        arrays = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray))}
+
+        def run(arrays: dict[int, Any]) -> tuple[Any, Buffers]:
+            full = [arrays.get(i, leaf) for i, leaf in enumerate(leaves)]
+            params, buffers, args, rng, kwargs = jax.tree.unflatten(tree, full)
+            return self.model.apply(params, buffers, *args, rng=rng, train=train, **kwargs)
+
+        policy = getattr(jax.checkpoint_policies, self.policy) if isinstance(self.policy, str) else self.policy
+        return jax.checkpoint(run, policy=policy)(arrays)
+
+    def structure(self) -> Tree:
+        """Lists the model's leaves."""
+        return structure(self.model)
