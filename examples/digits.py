@@ -1,4 +1,4 @@
-"""Trains a convolutional network on real handwritten digits, saves it, and proves that what was saved is the same thing.
+"""Trains a convolutional network on real handwritten digits, saves it, and proves that the file is the same thing.
 
     python examples/digits.py --style module     # a torch-like class
     python examples/digits.py --style pure       # a composition of pure layers
@@ -164,7 +164,7 @@ def reload_both(path: Path, images):
     state = nn.load(path)
     model = pure_net()
     params, buffers = purenn.load_state_dict(model, state)
-    pure = jax.jit(lambda x: model.apply(params, buffers, x)[0])(images)
+    pure, _ = jax.jit(model.apply)(params, buffers, images)
     net = DigitsNet()
     net.load_state_dict(state)
     module = nn.jit(net.eval())(images)
@@ -207,7 +207,7 @@ def main(argv=None):
     """Trains, saves, reloads, compares; gives the test accuracy."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--style", choices=STYLES, default="module", help="how the model is written")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", help="folder for the results")

@@ -4,19 +4,42 @@ Arrays do not change in place, so an initializer returns what torch's writes. Ea
 trailing underscore too. A constant one takes ``rng`` and does not look at it.
 """
 
+import functools
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purenn.errors import refusal
+from purenn.errors import check_sizes, refusal
 from purenn.random import as_key, draw, fold_name
 
+P = ParamSpec("P")
+
 _LINEAR = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+
+
+def _initializer(fn: Callable[P, jax.Array]) -> Callable[P, jax.Array]:
+    """Refuses torch's habit, an array in the place of the key, whatever follows it."""
+
+    @functools.wraps(fn)
+    def initializer(*args: P.args, **kwargs: P.kwargs) -> jax.Array:
+        rng: Any = args[0] if args else None
+        if _is_weight(rng):
+            name = fn.__name__
+            remedy = f"Arrays do not change in place: write layer.weight = init.{name}(rng, layer.weight.shape)."
+            raise refusal(name, "rng must be a PRNG key", {"rng.dtype": str(rng.dtype)}, remedy, TypeError)
+        return fn(*args, **kwargs)
+
+    return initializer
+
+
+def _is_weight(rng: Any) -> bool:
+    dtype = getattr(rng, "dtype", None)
+    return hasattr(rng, "detach") or (dtype is not None and jnp.issubdtype(dtype, jnp.inexact))
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -54,6 +77,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return gains[nonlinearity]
 
 
+@_initializer
 def uniform(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, a: float = 0.0, b: float = 1.0) -> jax.Array:
     """Draws from U(a, b).
 
@@ -70,10 +94,11 @@ def uniform(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, a: float =
     Torch:
         ``torch.nn.init.uniform_``, the same distribution.
     """
-    rng, shape = _canonical("uniform", rng, shape)
+    rng, shape, dtype = _canonical("uniform", rng, shape, dtype)
     return draw("uniform", rng, shape, dtype, b - a, a)
 
 
+@_initializer
 def normal(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, mean: float = 0.0, std: float = 1.0) -> jax.Array:
     """Draws from N(mean, std²).
 
@@ -90,10 +115,11 @@ def normal(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, mean: float
     Torch:
         ``torch.nn.init.normal_``, the same distribution.
     """
-    rng, shape = _canonical("normal", rng, shape)
+    rng, shape, dtype = _canonical("normal", rng, shape, dtype)
     return draw("normal", rng, shape, dtype, std, mean)
 
 
+@_initializer
 def trunc_normal(
     rng: Any,
     shape: Sequence[int],
@@ -117,16 +143,22 @@ def trunc_normal(
     Returns:
         An array of ``shape`` and ``dtype``.
 
+    Errors:
+        TypeError for a complex dtype, which has no order.
+
     Torch:
         ``torch.nn.init.trunc_normal_``, the same distribution.
     """
-    rng, shape = _canonical("trunc_normal", rng, shape)
+    rng, shape, dtype = _canonical("trunc_normal", rng, shape, dtype)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise refusal("trunc_normal", "dtype must be real", {"dtype": str(dtype)}, kind=TypeError)
     if mean < a - 2 * std or mean > b + 2 * std:
-        warnings.warn("trunc_normal: mean is more than 2 std from [a, b]; few numbers can represent it.", stacklevel=2)
+        warnings.warn("trunc_normal: mean is more than 2 std from [a, b]; few numbers can represent it.", stacklevel=3)
     x = draw("truncated_normal", rng, shape, dtype, std, mean, ((a - mean) / std, (b - mean) / std))
     return jnp.clip(x, a, b)
 
 
+@_initializer
 def constant(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, val: float = 0.0) -> jax.Array:
     """Fills with one value.
 
@@ -143,9 +175,10 @@ def constant(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, val: floa
         ``torch.nn.init.constant_``, identical.
     """
     del rng
-    return jnp.asarray(np.full(_shape("constant", shape), val, jax.dtypes.canonicalize_dtype(dtype)))
+    return _filled("constant", shape, dtype, val)
 
 
+@_initializer
 def ones(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     """Fills with ones.
 
@@ -160,9 +193,11 @@ def ones(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     Torch:
         ``torch.nn.init.ones_``, identical.
     """
-    return constant(rng, shape, dtype, 1)
+    del rng
+    return _filled("ones", shape, dtype, 1)
 
 
+@_initializer
 def zeros(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     """Fills with zeros.
 
@@ -177,9 +212,11 @@ def zeros(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array
     Torch:
         ``torch.nn.init.zeros_``, identical.
     """
-    return constant(rng, shape, dtype, 0)
+    del rng
+    return _filled("zeros", shape, dtype, 0)
 
 
+@_initializer
 def eye(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     """Makes the 2-D identity, cut or padded with zeros to ``shape``.
 
@@ -204,6 +241,7 @@ def eye(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     return jnp.asarray(np.eye(*shape, dtype=jax.dtypes.canonicalize_dtype(dtype)))
 
 
+@_initializer
 def dirac(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, groups: int = 1) -> jax.Array:
     """Makes a convolution weight that passes each input channel through, as far as channels go.
 
@@ -226,17 +264,18 @@ def dirac(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, groups: int 
     shape = _shape("dirac", shape)
     if len(shape) not in (3, 4, 5):
         raise refusal("dirac", "shape must have 3, 4 or 5 numbers", {"shape": shape})
-    if shape[0] % groups:
+    if groups < 1 or shape[0] % groups:
         raise refusal("dirac", "groups must divide shape[0]", {"shape": shape, "groups": groups})
     weight = np.zeros(shape, jax.dtypes.canonicalize_dtype(dtype))
     per_group = shape[0] // groups
     diagonal = np.arange(min(per_group, shape[1]))
-    center = tuple(size // 2 for size in shape[2:])
+    center: Any = [size // 2 for size in shape[2:]]
     for group in range(groups):
-        weight[(group * per_group + diagonal, diagonal, *center)] = 1
+        weight[group * per_group + diagonal, diagonal, *center] = 1
     return jnp.asarray(weight)
 
 
+@_initializer
 def xavier_uniform(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, gain: float = 1.0) -> jax.Array:
     """Draws from U(-a, a) with ``a = gain √(6 / (fan_in + fan_out))``.
 
@@ -255,11 +294,11 @@ def xavier_uniform(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, gai
     Torch:
         ``torch.nn.init.xavier_uniform_``, the same distribution.
     """
-    fan_in, fan_out = _fans("xavier_uniform", shape)
-    a = gain * math.sqrt(6.0 / (fan_in + fan_out))
+    a = math.sqrt(3.0) * _xavier_std("xavier_uniform", shape, gain)
     return uniform(rng, shape, dtype, -a, a)
 
 
+@_initializer
 def xavier_normal(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, gain: float = 1.0) -> jax.Array:
     """Draws from N(0, std²) with ``std = gain √(2 / (fan_in + fan_out))``.
 
@@ -278,10 +317,10 @@ def xavier_normal(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, gain
     Torch:
         ``torch.nn.init.xavier_normal_``, the same distribution.
     """
-    fan_in, fan_out = _fans("xavier_normal", shape)
-    return normal(rng, shape, dtype, 0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)))
+    return normal(rng, shape, dtype, 0.0, _xavier_std("xavier_normal", shape, gain))
 
 
+@_initializer
 def kaiming_uniform(
     rng: Any,
     shape: Sequence[int],
@@ -313,6 +352,7 @@ def kaiming_uniform(
     return uniform(rng, shape, dtype, -bound, bound)
 
 
+@_initializer
 def kaiming_normal(
     rng: Any,
     shape: Sequence[int],
@@ -343,6 +383,7 @@ def kaiming_normal(
     return normal(rng, shape, dtype, 0.0, _kaiming_std("kaiming_normal", shape, a, mode, nonlinearity))
 
 
+@_initializer
 def orthogonal(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, gain: float = 1) -> jax.Array:
     """Draws a (semi) orthogonal matrix, uniformly; trailing axes are flattened.
 
@@ -365,7 +406,7 @@ def orthogonal(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, gain: f
     Torch:
         ``torch.nn.init.orthogonal_``, the same distribution.
     """
-    rng, shape = _canonical("orthogonal", rng, shape)
+    rng, shape, dtype = _canonical("orthogonal", rng, shape, dtype)
     if len(shape) < 2:
         raise refusal("orthogonal", "shape must have at least 2 numbers", {"shape": shape})
     if 0 in shape:
@@ -378,6 +419,7 @@ def orthogonal(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, gain: f
     return (gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
 
 
+@_initializer
 def sparse(
     rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, sparsity: float = 0.1, std: float = 0.01
 ) -> jax.Array:
@@ -402,34 +444,33 @@ def sparse(
     Torch:
         ``torch.nn.init.sparse_``, the same distribution; torch has no default for ``sparsity``.
     """
-    rng, shape = _canonical("sparse", rng, shape)
+    rng, shape, dtype = _canonical("sparse", rng, shape, dtype)
     if len(shape) != 2:
         raise refusal("sparse", "shape must have 2 numbers", {"shape": shape})
     zero_rows = math.ceil(sparsity * shape[0])
     weight = draw("normal", fold_name(rng, "normal"), shape, dtype, std)
     # the rank of independent uniform numbers is a uniform permutation, in each column another
     rank = jnp.argsort(jnp.argsort(draw("uniform", fold_name(rng, "rows"), shape, jnp.float32), axis=0), axis=0)
-    return jnp.where(rank < zero_rows, 0, weight).astype(dtype)
+    return jnp.where(rank < zero_rows, 0, weight)
 
 
 def _shape(op: str, shape: Any) -> tuple[int, ...]:
-    if isinstance(shape, int):
-        return (shape,)
-    if not isinstance(shape, Sequence):
+    shape = (shape,) if isinstance(shape, (int, np.integer)) else shape
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
         raise refusal(op, "shape must be a sequence of integers", {"type(shape)": type(shape).__name__}, kind=TypeError)
-    return tuple(int(size) for size in shape)
+    check_sizes(op, **{f"shape[{i}]": size for i, size in enumerate(shape)})
+    return tuple(map(int, shape))
 
 
-def _canonical(op: str, rng: Any, shape: Any) -> tuple[jax.Array, tuple[int, ...]]:
-    if jnp.issubdtype(getattr(rng, "dtype", jnp.uint32), jnp.floating):
-        raise refusal(
-            op,
-            "rng must be a PRNG key",
-            {"rng.dtype": str(rng.dtype)},
-            f"Arrays do not change in place: write layer.weight = init.{op}(rng, layer.weight.shape).",
-            TypeError,
-        )
-    return as_key(op, rng), _shape(op, shape)
+def _filled(op: str, shape: Any, dtype: Any, val: Any) -> jax.Array:
+    return jnp.asarray(np.full(_shape(op, shape), val, jax.dtypes.canonicalize_dtype(dtype)))
+
+
+def _canonical(op: str, rng: Any, shape: Any, dtype: Any) -> tuple[jax.Array, tuple[int, ...], Any]:
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise refusal(op, "dtype must be floating or complex", {"dtype": str(dtype)}, kind=TypeError)
+    return as_key(op, rng), _shape(op, shape), dtype
 
 
 def _fans(op: str, shape: Any) -> tuple[int, int]:
@@ -438,6 +479,11 @@ def _fans(op: str, shape: Any) -> tuple[int, int]:
         raise refusal(op, "shape must have at least 2 numbers to have a fan in and a fan out", {"shape": shape})
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
+
+
+def _xavier_std(op: str, shape: Any, gain: float) -> float:
+    fans = sum(_fans(op, shape))
+    return gain * math.sqrt(2.0 / fans) if fans else 0.0  # without fans there are no numbers to draw
 
 
 def _kaiming_std(op: str, shape: Any, a: float, mode: str, nonlinearity: str) -> float:

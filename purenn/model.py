@@ -78,11 +78,12 @@ class _Constant:
     """An initializer that gives one known array; equal arrays make equal initializers."""
 
     def __init__(self, value: Any):
-        self.value = value
+        self.value = value.copy() if isinstance(value, np.ndarray) else value  # numpy's may be written into
 
     def __call__(self, rng: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
         del rng, shape
-        return jnp.asarray(self.value) if jnp.issubdtype(dtype, jax.dtypes.extended) else jnp.asarray(self.value, dtype)
+        # a copy: what is drawn may be donated, or the value written into
+        return jnp.copy(self.value) if jnp.issubdtype(dtype, jax.dtypes.extended) else jnp.array(self.value, dtype)
 
     def __repr__(self) -> str:
         return f"array({'x'.join(map(str, np.shape(self.value))) or 'scalar'})"
@@ -115,9 +116,11 @@ class Leaf:
         """The array, from this key."""
         assert self.initializer is not None
         array = self.initializer(rng, self.shape, self.dtype, **dict(self.options))
-        if array.shape != self.shape:
-            got = {"initializer": getattr(self.initializer, "__name__", self.initializer), "its shape": array.shape}
-            raise refusal("init", f"an initializer must give the shape it is asked for, {self.shape}", got)
+        given = jnp.shape(array), getattr(array, "dtype", None)
+        if given != (self.shape, self.dtype):
+            rule = f"an initializer must give the shape and dtype it is asked for, {self.shape} and {self.dtype}"
+            name = getattr(self.initializer, "__name__", self.initializer)
+            raise refusal("init", rule, {"initializer": name, "its shape": given[0], "its dtype": str(given[1])})
         return array
 
 
@@ -166,6 +169,9 @@ def buffer(
 
 
 def _leaf(op: str, source: Any, shape: Any, dtype: Any, options: Mapping[str, Any]) -> Leaf:
+    if hasattr(source, "detach"):
+        got = {"its type": type(source).__name__}
+        raise refusal(op, "the value must be an array, not torch's", got, "Pass tensor.detach().numpy().", TypeError)
     if hasattr(source, "shape") and hasattr(source, "dtype"):
         if shape is not None and tuple(shape) != tuple(source.shape):
             raise refusal(op, "shape must be that of the value", {"shape": tuple(shape), "value.shape": source.shape})
@@ -299,7 +305,7 @@ class Keys:
 
     def child(self, name: str) -> "Keys":
         """The keys of the child ``name``."""
-        return Keys(None if self._fold is None else lambda: fold_name(self.own(), name))
+        return Keys(None if self._fold is None else lambda: fold_name(self.own(), name))  # type: ignore[arg-type]
 
     def own(self) -> jax.Array | None:
         """The key of this node, None when the call has none."""
@@ -333,6 +339,8 @@ class Keys:
 def located(path: str) -> Iterator[None]:
     """Names the place in the model: in the compiled program, and once in an error that passes.
 
+    A model inside a model (one that a transform gave, say) knows its own paths only; its place is put before them.
+
     Args:
         path: dotted path, empty for the root.
 
@@ -344,10 +352,21 @@ def located(path: str) -> Iterator[None]:
         with scope:
             yield
     except Exception as error:
-        if path and not getattr(error, "_located", False):
-            error.add_note(f"in {path}")
-            error._located = True  # type: ignore[attr-defined]
+        _locate(error, path)
         raise
+
+
+def _locate(error: Any, path: str) -> None:
+    inner, left = getattr(error, "_place", ("", False))  # the path noted, and whether its root has been left
+    if not path:
+        error._place = inner, bool(inner)
+    elif not inner or left:
+        error._place = (f"{path}.{inner}" if inner else path), False
+        notes = getattr(error, "__notes__", [])
+        if inner and f"in {inner}" in notes:
+            notes[notes.index(f"in {inner}")] = f"in {error._place[0]}"
+        else:
+            error.add_note(f"in {error._place[0]}")
 
 
 class Bound:
@@ -372,6 +391,7 @@ class Bound:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the model."""
         with located(self._path):
             return self._model.forward(self, *args, **kwargs)
 
@@ -429,9 +449,9 @@ class BoundModel:
         self._keys, self.training, self._path = keys, train, path
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with located(self._path):
-            rng = self._keys.call()
-            mode = {"rng": rng, "train": self.training}
+        """Runs the model."""
+        with located(self._path), located(""):
+            mode: dict[str, Any] = {"rng": self._keys.call(), "train": self.training}
             out, self.buffers = self._model.apply(self._params, self.buffers, *args, **mode, **kwargs)
         return out
 
@@ -446,6 +466,21 @@ class BoundModel:
         if name.startswith("_"):
             raise AttributeError(name)
         return self[name]
+
+
+class _Placed:
+    """What a model's own ``bind`` gave, at its place in the model around it."""
+
+    def __init__(self, bound: Any, path: str):
+        self._bound, self._path = bound, path
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the model."""
+        with located(self._path), located(""):
+            return self._bound(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bound, name)
 
 
 class _Branch:
@@ -490,8 +525,23 @@ def _bind(model: Any, params: Params, buffers: Buffers, keys: Keys, train: bool 
     if isinstance(model, Layer):
         return Bound(model, params, buffers, keys, train, path)
     if isinstance(model, Bindable):
-        return model.bind(params, buffers, keys.own(), train)  # type: ignore[arg-type]
+        bound = model.bind(params, buffers, keys.own(), train)  # type: ignore[arg-type]
+        return _Placed(bound, path) if path else bound
     return BoundModel(model, params, buffers, keys, train, path)
+
+
+def check_model(op: str, model: Any) -> None:
+    """Refuses what is no model, with a TypeError.
+
+    Args:
+        op: name of the caller.
+        model: to be checked.
+    """
+    if isinstance(model, type):
+        raise refusal(op, "model must be a model, not a class", {"model": model.__name__}, "Call it.", TypeError)
+    if not isinstance(model, Model):
+        got = {"type(model)": type(model).__name__}
+        raise refusal(op, "model must have init and apply", got, "A function becomes one by compose.", TypeError)
 
 
 def bind(model: Model, params: Params, buffers: Buffers, rng: Any = None, train: bool = False) -> Any:
@@ -507,6 +557,7 @@ def bind(model: Model, params: Params, buffers: Buffers, rng: Any = None, train:
     Returns:
         ``bound``: ``bound(x)`` runs the model, ``bound.buffers`` is the tree afterwards, ``bound.body`` the child.
     """
+    check_model("bind", model)
     return _bind(model, params, buffers, Keys.root(type(model).__name__, rng), train, "")
 
 
@@ -594,6 +645,7 @@ def structure(model: Model) -> Tree:
     Returns:
         Nested dict of `Leaf`: shape, dtype, whether it is trained, whether it is part of the state_dict.
     """
+    check_model("structure", model)
     if isinstance(model, Structured):
         return model.structure()
     seen: list[Tree] = []

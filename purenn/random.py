@@ -36,12 +36,12 @@ def as_key(op: str, rng: Any) -> jax.Array:
     remedy = "Pass rng=jax.random.key(0), a fresh one for each call."
     if rng is None:
         raise refusal(op, "rng must be given", {"rng": None}, remedy)
-    dtype = getattr(rng, "dtype", None)
+    dtype = None if hasattr(rng, "detach") else getattr(rng, "dtype", None)  # numpy does not know torch's dtypes
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and rng.shape == ():
         return rng
     if dtype == jnp.uint32 and getattr(rng, "ndim", 0) == 1 and rng.shape[0] in (2, 4):
-        return jax.random.wrap_key_data(jnp.asarray(rng))
-    got = {"rng": rng} if dtype is None else {"rng.dtype": str(dtype), "rng.shape": rng.shape}
+        return jax.random.wrap_key_data(jnp.asarray(rng), impl="threefry2x32" if rng.shape == (2,) else "rbg")
+    got = {"type(rng)": type(rng).__name__} if dtype is None else {"rng.dtype": str(dtype), "rng.shape": rng.shape}
     raise refusal(op, "rng must be one PRNG key", got, remedy, TypeError)
 
 
@@ -89,22 +89,25 @@ def draw(
     working = dtype if dtype in (jnp.float32, jnp.float64) else jnp.dtype(jnp.float32)
     size = int(np.prod(shape, dtype=np.int64))
     affine = tuple(map(float, (scale, shift, *bounds)))
-    flat = _draw_flat(kind, rng, -(-size // _BLOCK), working, affine)
-    return jnp.asarray(flat.reshape(-1)[:size].reshape(shape).astype(dtype))
+    flat: Any = None if is_traced(rng) else _draw_on_host(kind, rng, size, working, affine)
+    if flat is None:
+        flat = _blocks(kind, -(-size // _BLOCK), working, rng, 0, affine).reshape(-1)[:size]
+    return jnp.asarray(flat.reshape(shape), dtype)
 
 
-def _draw_flat(kind: str, rng: jax.Array, blocks: int, dtype: Any, affine: tuple[float, ...]) -> Any:
-    if not is_traced(rng):
-        parts, first = [], 0
-        for run in _RUNS:
-            while blocks - first >= run:
-                part = _compiled(kind, run, str(dtype))(rng, np.uint32(first), affine)
-                if is_traced(part):  # a known key inside somebody's trace
-                    return _blocks(kind, max(blocks, 1), dtype, rng, 0, affine)
-                parts.append(np.asarray(part))
-                first += run
-        return np.concatenate(parts) if parts else np.zeros((0, _BLOCK), dtype)
-    return _blocks(kind, blocks, dtype, rng, 0, affine)
+def _draw_on_host(kind: str, rng: jax.Array, size: int, dtype: Any, affine: tuple[float, ...]) -> np.ndarray | None:
+    """The draw, piece by piece; None with a known key inside somebody's trace, where nothing can be read."""
+    flat = np.empty(size, dtype)
+    filled = 0
+    while filled < size:
+        left = -(-(size - filled) // _BLOCK)
+        run = next((run for run in _RUNS if run <= left), 1)
+        piece = _compiled(kind, run, str(dtype))(rng, np.uint32(filled // _BLOCK), affine)
+        if is_traced(piece):
+            return None
+        flat[filled : filled + run * _BLOCK] = np.asarray(piece).reshape(-1)[: size - filled]
+        filled += run * _BLOCK
+    return flat
 
 
 @functools.cache

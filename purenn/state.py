@@ -41,7 +41,7 @@ def load_state_dict(
 
     Args:
         model: any model.
-        state: ``{dotted path: array}``; numpy and jax arrays and torch tensors are taken, and cast to the model's dtype.
+        state: ``{dotted path: array}``; numpy and jax arrays and torch tensors, cast to the model's dtypes.
         strict: whether missing and unexpected names are errors.
         rng: PRNG key for names that are missing when ``strict=False``.
 
@@ -55,19 +55,15 @@ def load_state_dict(
     arrays, missing, _ = match(type(model).__name__, leaves, state, strict)
     transient = [path for path, leaf in leaves.items() if not leaf.persistent]
     if missing or transient:
-        arrays |= _drawn(model, [*missing, *transient], jax.random.key(0) if strict and rng is None else rng)
+        if missing and rng is None:
+            remedy = "Pass rng=jax.random.key(0), or strict=True."
+            raise refusal("load_state_dict", "rng must be given to draw what is missing", {"missing": missing}, remedy)
+        fresh = flatten(combine(*model.init(jax.random.key(0) if rng is None else rng)))
+        arrays |= {path: fresh[path] for path in (*missing, *transient)}
     return (
         unflatten({path: arrays[path] for path, leaf in leaves.items() if leaf.trainable}),
         unflatten({path: arrays[path] for path, leaf in leaves.items() if not leaf.trainable}),
     )
-
-
-def _drawn(model: Model, paths: list[str], rng: Any) -> dict[str, jax.Array]:
-    if rng is None:
-        remedy = "Pass rng=jax.random.key(0), or strict=True."
-        raise refusal("load_state_dict", "rng must be given to draw what is missing", {"missing": paths}, remedy)
-    fresh = flatten(combine(*model.init(rng)))
-    return {path: fresh[path] for path in paths}
 
 
 def match(
@@ -115,9 +111,8 @@ def _convert(value: Any, leaf: Leaf) -> jax.Array:
         raise ValueError(f"shape {tuple(value.shape)}, the model has {leaf.shape}")
     if value.dtype == leaf.dtype:
         return jnp.asarray(value)
-    kinds = ("complex", value.dtype), ("complex", leaf.dtype)
     if jnp.issubdtype(value.dtype, jnp.complexfloating) and not jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        raise TypeError(f"dtype {kinds[0][1]}, the model has {kinds[1][1]}")
+        raise TypeError(f"dtype {value.dtype}, the model has {leaf.dtype}")
     if jnp.issubdtype(leaf.dtype, jnp.integer):
         cast = np.asarray(value).astype(leaf.dtype)
         if not np.array_equal(cast, np.asarray(value)):

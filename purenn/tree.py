@@ -33,8 +33,10 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         ``{dotted path: leaf}``.
 
     Errors:
-        TypeError for a key that is no string; ValueError for one with a dot.
+        TypeError for what is no dict, or a key that is no string; ValueError for one with a dot.
     """
+    if not isinstance(tree, Mapping):
+        raise refusal("flatten", "tree must be a nested dict", {"type(tree)": type(tree).__name__}, kind=TypeError)
     flat: dict[str, Any] = {}
     for name, child in tree.items():
         check_name("flatten", name)
@@ -276,6 +278,7 @@ def cast(tree: Any, dtype: Any, where: Where | None = None) -> Any:
     """
     if not jnp.issubdtype(dtype, jnp.inexact):
         raise refusal("cast", "dtype must be floating or complex", {"dtype": str(jnp.dtype(dtype))}, kind=TypeError)
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
     flat = flatten(tree)
     chosen = set(flat) if where is None else set(selected(tree, where, "cast"))
 

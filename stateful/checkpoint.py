@@ -61,8 +61,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         ``{dotted name: array}``, for ``module.load_state_dict`` or ``purenn.load_state_dict``. Arrays of 64-bit dtypes
         stay numpy's where x64 is off, so that nothing is narrowed.
 
-    Raises:
-        ValueError: the file is damaged, truncated or of another format.
+    Errors:
+        ValueError for a file that is damaged, truncated or of another format.
     """
     content = Path(path).read_bytes()
     try:
@@ -109,11 +109,12 @@ def _distinct(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str
 
 
 def _contiguous(name: str, value: Any) -> np.ndarray:
+    value = value if isinstance(value, jax.Array) or not hasattr(value, "dtype") else as_numpy_or_jax(value)
     if not hasattr(value, "dtype") or jnp.issubdtype(value.dtype, jax.dtypes.extended):
         got = {name: str(getattr(value, "dtype", type(value).__name__))}
         remedy = "A PRNG key is saved as jax.random.key_data(key)."
         raise refusal("save", f"{name} must be an array of numbers", got, remedy, TypeError)
-    array = np.asarray(as_numpy_or_jax(value))
+    array = np.asarray(value)
     if array.dtype.newbyteorder("<") not in _NAMES:
         raise refusal("save", f"{name} must have a dtype of the format", {"dtype": str(array.dtype)}, kind=TypeError)
     # C order and little-endian: the file holds raw bytes

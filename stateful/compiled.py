@@ -1,6 +1,5 @@
 """nn.jit: the compiled object."""
 
-from functools import partial
 import functools
 from typing import Any
 
@@ -9,10 +8,12 @@ import numpy as np
 
 from purenn.errors import refusal
 from purenn.model import Keys
-from stateful import module as _module
-from stateful.module import BoundModule, Module, _Frame, _is_trained
+from stateful import node
+from stateful.frame import Frame
+from stateful.module import BoundModule, Module
 from stateful.parameter import Cell
 from stateful.random import noise_key
+from stateful.walking import is_trained
 
 
 class _Plan:
@@ -21,7 +22,7 @@ class _Plan:
     def __init__(self, module: Module):
         modules = list(module.modules())
         self.cells: list[Cell] = [cell for _, cell in module._named_cells()]
-        self.state = [i for i, cell in enumerate(self.cells) if not _is_trained(cell)]
+        self.state = [i for i, cell in enumerate(self.cells) if not is_trained(cell)]
         self.content = (
             tuple((id(m), m.training, m._version) for m in modules),
             tuple(map(id, self.cells)),
@@ -56,7 +57,7 @@ class Compiled:
         static = tuple(_HOLE if isinstance(x, (jax.Array, np.ndarray, np.generic)) else x for x in leaves)
         self._check_static(static)
         which = plan, tree, static
-        key = noise_key() if self._draws.get(which, True) else _unused_key()
+        key = jax.random.key_data(noise_key()) if self._draws.get(which, True) else _unused_key()
         arrays = [cell.array() for cell in plan.cells]
         out, after = self._program(*which, arrays, key, traced)
         for i, value in zip(plan.state, after, strict=True):
@@ -64,17 +65,17 @@ class Compiled:
         return out
 
     def _current_plan(self) -> _Plan:
-        if self._seen != _module.latest_change:
+        if self._seen != node.latest_change:
             plan = _Plan(self._module)
             if plan != self._plan:
                 self.__dict__["_plan"] = plan
-            self.__dict__["_seen"] = _module.latest_change
+            self.__dict__["_seen"] = node.latest_change
         return self._plan
 
     def _run(self, plan: _Plan, tree: Any, static: tuple[Any, ...], arrays: Any, key: Any, traced: Any) -> Any:
-        frame = _Frame(remembers=False)
+        frame = Frame(remembers=False)
         frame.values.update(zip(map(id, plan.cells), arrays, strict=True))
-        keys = Keys(lambda: key)
+        keys = Keys.root("jit", key)
         copy = self._module._bound_copy(frame, keys, "", None)
         rest = iter(traced)
         args, kwargs = jax.tree.unflatten(tree, [next(rest) if x is _HOLE else x for x in static])
@@ -109,7 +110,7 @@ _HOLE = _Hole()
 
 @functools.cache
 def _unused_key() -> jax.Array:
-    return jax.random.key(0)  # of the same type as the others, so that nothing is traced again
+    return jax.random.key_data(jax.random.key(0))  # as the others are, so that nothing is traced again
 
 
 def jit(module: Module) -> Compiled:
@@ -121,7 +122,7 @@ def jit(module: Module) -> Compiled:
     Returns:
         An object with all of the module's attributes and methods, and a compiled call.
 
-    Raises:
+    Errors:
         TypeError: it is no module; a function is compiled by ``jax.jit``.
 
     >>> import jax.numpy as jnp, stateful as nn

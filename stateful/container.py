@@ -8,11 +8,12 @@ from typing import Any, Self
 
 from purenn import layers as L
 from purenn.errors import refusal
-from stateful.module import Module, _as_modules, _changed, containers
+from stateful.module import Module
+from stateful.node import as_modules, changed, containers
 
 
 def _module(op: str, name: str, value: Any) -> Module:
-    module = _as_modules(op, name, value)
+    module: Any = as_modules(op, name, value)
     if module is None:
         got = {name: type(value).__name__}
         raise refusal(op, "an entry must be a module", got, "Wrap a function in a Module with a forward.", TypeError)
@@ -50,7 +51,7 @@ class _Listed(Module):
 
     def _renumber(self, modules: Iterable[Module | None]) -> None:
         self.__dict__["_modules"] = {str(i): module for i, module in enumerate(modules)}
-        _changed(self)
+        changed(self)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -168,7 +169,7 @@ class Sequential(_Listed):
     def forward(self, input: Any) -> Any:
         """Runs them in order."""
         for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]
+            input = module(input)
         return input
 
     def append(self, module: Any) -> Self:
@@ -257,7 +258,7 @@ class ModuleDict(Module):
 
     def __delitem__(self, key: str) -> None:
         del self._modules[key]
-        _changed(self)
+        changed(self)
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -271,7 +272,7 @@ class ModuleDict(Module):
     def clear(self) -> None:
         """Takes all modules out."""
         self._modules.clear()
-        _changed(self)
+        changed(self)
 
     def pop(self, key: str) -> Any:
         """Takes a module out.

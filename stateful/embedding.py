@@ -48,12 +48,13 @@ class Embedding(Module):
         Returns:
             The module.
 
-        Raises:
+        Errors:
             ValueError: the table is not 2-D.
         """
         if len(embeddings.shape) != 2:
             raise refusal("from_pretrained", "embeddings must be 2-D", {"embeddings.shape": tuple(embeddings.shape)})
-        return cls(*embeddings.shape, _weight=embeddings, _freeze=freeze, **options)
+        rows, length = embeddings.shape
+        return cls(rows, length, _weight=embeddings, _freeze=freeze, **options)
 
     def extra_repr(self) -> str:
         """As torch prints it."""

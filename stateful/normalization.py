@@ -26,8 +26,8 @@ class _BatchNorm(Module):
 
     def extra_repr(self) -> str:
         """As torch prints it."""
-        names = "eps", "momentum", "affine", "track_running_stats"
-        return ", ".join([str(self.num_features), *(f"{name}={getattr(self, name)}" for name in names)])
+        text = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+        return f"{text}, bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
 
 
 class BatchNorm1d(_BatchNorm):
@@ -66,4 +66,5 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         """As torch prints it."""
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        affine = f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        return f"{self.normalized_shape}, eps={self.eps}, {affine}"

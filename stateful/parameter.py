@@ -21,10 +21,10 @@ from stateful.random import key_of, take_ticket
 class Cell:
     """An array, or a promise of one: shape and dtype are known, the numbers come at the first look."""
 
-    def __init__(self, leaf: Leaf, draw: Callable[[], jax.Array] | None = None):
+    def __init__(self, leaf: Leaf, draw: Callable[[], jax.Array] | None = None, path: str = ""):
         self.leaf = leaf
         self.placement: Any = None  # device or sharding
-        self.path = ""  # among the leaves of the model that draws it, with `draw`
+        self.path = path  # among the leaves of the model that draws it, with `draw`
         self._value: jax.Array | None = None
         self._draw = draw  # set where only a whole model can draw
         self._ticket = take_ticket()
@@ -68,7 +68,7 @@ class Cell:
     def fitting(self, name: str, value: Any) -> jax.Array:
         """The value as this cell can keep it."""
         if not (hasattr(value, "shape") and hasattr(value, "dtype")) and not isinstance(value, (bool, int, float)):
-            got = {"type": type(value).__name__}
+            got: dict[str, Any] = {"type": type(value).__name__}
             raise refusal(name, "a parameter or buffer must be an array", got, "Or None, to leave it out.", TypeError)
         if isinstance(value, jax.core.Tracer):
             remedy = "Use module.apply(params, buffers, ...): it takes arrays and gives arrays."
@@ -143,10 +143,10 @@ class Parameter(Cell):
         super().__init__(replace(leaf, trainable=requires_grad))
 
     @classmethod
-    def of(cls, leaf: Leaf, draw: Callable[[], jax.Array] | None = None) -> "Parameter":
+    def of(cls, leaf: Leaf, draw: Callable[[], jax.Array] | None = None, path: str = "") -> "Parameter":
         """The cell for a declared leaf."""
         cell = object.__new__(cls)
-        Cell.__init__(cell, leaf, draw)
+        Cell.__init__(cell, leaf, draw, path)
         return cell
 
     @property

@@ -19,11 +19,11 @@ _seed, _issued = 0, 0
 def manual_seed(seed: int) -> None:
     """Seeds everything that modules draw from now on: their arrays, and the noise of object calls.
 
+    Errors:
+        TypeError: ``seed`` is no integer.
+
     Args:
         seed: any integer of up to 64 bits.
-
-    Raises:
-        TypeError: ``seed`` is no integer.
 
     Torch:
         ``torch.manual_seed``; it seeds modules alone, pure functions take ``rng``.
@@ -69,7 +69,7 @@ def noise_key() -> jax.Array:
     Returns:
         A typed key.
 
-    Raises:
+    Errors:
         RuntimeError: inside jit, where the key would become part of the program, the same at every call.
     """
     key = key_of(take_ticket())

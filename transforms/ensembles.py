@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from purenn.checks import is_traced
 from purenn.errors import refusal
-from purenn.model import Buffers, Model, Params, structure
+from purenn.model import Buffers, Model, Params, check_model, structure
 from purenn.random import as_key
 from purenn.tree import Tree, flatten, stack, unflatten
 
@@ -26,7 +26,7 @@ def ensemble(model: Model, n: int, in_axes: Any = None) -> "Ensemble":
         The model; its output is ``(n, *shape)``. Member i draws from ``fold_in(rng, i)``, in init and in apply.
 
     Errors:
-        ValueError unless n is positive.
+        TypeError for what is no model; ValueError unless n is positive.
 
     >>> import jax, jax.numpy as jnp, transforms
     >>> from purenn import layers as L
@@ -36,6 +36,7 @@ def ensemble(model: Model, n: int, in_axes: Any = None) -> "Ensemble":
     >>> out.shape
     (8, 5, 2)
     """
+    check_model("ensemble", model)
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise refusal("ensemble", "n must be a positive integer", {"n": n})
     return Ensemble(model, n, in_axes)

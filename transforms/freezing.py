@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from purenn.model import Buffers, Leaf, Model, Params, bind, structure
+from purenn.errors import refusal
+from purenn.model import Buffers, Leaf, Model, Params, bind, check_model, structure
 from purenn.tree import Tree, Where, combine, flatten, reorder, selected, unflatten
 
 
@@ -19,7 +20,7 @@ def freeze(model: Model, where: Where) -> "Frozen":
         The model. Running statistics of frozen layers still move in training, as in torch.
 
     Errors:
-        ValueError where ``where`` matches nothing.
+        TypeError for what is no model; ValueError where ``where`` matches nothing.
 
     >>> import jax, transforms
     >>> from purenn import layers as L
@@ -27,6 +28,7 @@ def freeze(model: Model, where: Where) -> "Frozen":
     >>> sorted(params), sorted(buffers)
     (['bias'], ['weight'])
     """
+    check_model("freeze", model)
     leaves: dict[str, Leaf] = flatten(structure(model))
     trained = unflatten({path: leaf for path, leaf in leaves.items() if leaf.trainable})
     return Frozen(model, frozenset(selected(trained, where, "freeze")))
@@ -58,6 +60,9 @@ class Frozen:
     def bind(self, params: Params, buffers: Buffers, rng: Any = None, train: bool = False) -> "BoundFrozen":
         """Puts the arrays in; the children are those of the model."""
         flat = flatten(buffers)
+        if missing := self.paths.difference(flat):
+            remedy = "params and buffers come from the frozen model's own init."
+            raise refusal("freeze", "buffers must hold the frozen arrays", {"missing": sorted(missing)}, remedy)
         frozen = unflatten({path: leaf for path, leaf in flat.items() if path in self.paths})
         state = unflatten({path: leaf for path, leaf in flat.items() if path not in self.paths})
         return BoundFrozen(bind(self.model, combine(params, frozen), state, rng, train), self, frozen)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from purenn.errors import refusal
-from purenn.model import Buffers, Model, Params, bind
+from purenn.model import Buffers, Model, Params, bind, check_model
 
 
 def value_and_grad(model: Model, loss: Callable[..., Any]) -> Callable[..., tuple[tuple[Any, Buffers], Params]]:
@@ -23,7 +23,7 @@ def value_and_grad(model: Model, loss: Callable[..., Any]) -> Callable[..., tupl
         loss returned and ``grads`` has the structure of ``params``.
 
     Errors:
-        ValueError where the value is no scalar, TypeError where it is not floating.
+        TypeError for what is no model, or a value that is not floating; ValueError where the value is no scalar.
 
     >>> import jax, jax.numpy as jnp, transforms
     >>> from purenn import layers as L
@@ -33,6 +33,7 @@ def value_and_grad(model: Model, loss: Callable[..., Any]) -> Callable[..., tupl
     >>> grads["bias"]
     Array([2.], dtype=float32)
     """
+    check_model("value_and_grad", model)
 
     def fn(params: Params, buffers: Buffers, *batch: Any, rng: Any = None, train: bool = True) -> Any:
         def scalar(params: Params) -> tuple[jax.Array, Any]:

@@ -8,8 +8,14 @@ import jax
 import numpy as np
 
 from purenn.errors import refusal
-from purenn.model import Buffers, Model, Params, structure
+from purenn.model import Buffers, Model, Params, check_model, structure
 from purenn.tree import Tree
+
+# Of jax.checkpoint_policies, those that are policies themselves; the others make one of their arguments.
+_POLICIES = (
+    "everything_saveable", "nothing_saveable", "dots_saveable", "checkpoint_dots", "dots_with_no_batch_dims_saveable",
+    "checkpoint_dots_with_no_batch_dims",
+)  # fmt: skip
 
 
 def remat(model: Model, policy: str | Callable[..., Any] | None = None) -> "Remat":
@@ -24,11 +30,15 @@ def remat(model: Model, policy: str | Callable[..., Any] | None = None) -> "Rema
         The model; numbers, buffers and randomness are those of the plain one.
 
     Errors:
-        ValueError for an unknown policy.
+        TypeError for what is no model, or no policy; ValueError for an unknown policy.
     """
-    if isinstance(policy, str) and not hasattr(jax.checkpoint_policies, policy):
-        known = ", ".join(name for name in dir(jax.checkpoint_policies) if not name.startswith("_"))
-        raise refusal("remat", "policy must be one of jax.checkpoint_policies", {"policy": policy}, f"Known: {known}.")
+    check_model("remat", model)
+    if isinstance(policy, str) and policy not in _POLICIES:
+        remedy = f"Known: {', '.join(_POLICIES)}; another one is passed as a function."
+        raise refusal("remat", "policy must be one of jax.checkpoint_policies", {"policy": policy}, remedy)
+    if not (policy is None or isinstance(policy, str) or callable(policy)):
+        got = {"type(policy)": type(policy).__name__}
+        raise refusal("remat", "policy must be a name, a function or None", got, kind=TypeError)
     return Remat(model, policy)
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from purenn.model import Layer, as_child
+from purenn.errors import refusal
+from purenn.model import Layer, Leaf, as_child
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -21,8 +22,12 @@ class Sequential(Layer):
     items: tuple[tuple[str, Any], ...]
 
     def __init__(self, *layers: Any):
-        named = layers[0] if len(layers) == 1 and isinstance(layers[0], Mapping) else {}
-        pairs = named.items() if named else ((str(i), layer) for i, layer in enumerate(layers))
+        named = layers[0] if len(layers) == 1 and isinstance(layers[0], Mapping) else None
+        pairs = list(named.items() if named is not None else ((str(i), layer) for i, layer in enumerate(layers)))
+        for name, child in pairs:
+            if child is None or isinstance(child, Leaf):
+                got = {f"type({name})": type(child).__name__}
+                raise refusal("Sequential", f"{name} must be a model or a function", got, kind=TypeError)
         object.__setattr__(self, "items", tuple((name, as_child("Sequential", name, child)) for name, child in pairs))
 
     def children(self) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
+import numpy as np
 
 from purenn import functional as F
 from purenn import init
@@ -23,7 +24,7 @@ def tuple_of(rank: int, value: Any) -> tuple[int, ...]:
     Returns:
         One number per axis.
     """
-    return (value,) * rank if isinstance(value, int) else tuple(value)
+    return (int(value),) * rank if isinstance(value, (int, np.integer)) else tuple(value)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purenn import functional as F
 from purenn import init
@@ -44,16 +45,15 @@ class _BatchNorm(Layer):
         if jnp.ndim(input) not in self.ranks:
             rule = f"input must be {' or '.join(f'{rank}-D' for rank in self.ranks)}"
             raise refusal(type(self).__name__, rule, {"input.shape": jnp.shape(input)})
-        affine = m.weight, m.bias
         if not (m.training and self.track_running_stats and m.running_mean is not None):
             batch = m.training or m.running_mean is None
-            statistics = (None, None) if batch else (m.running_mean, m.running_var)
-            return F.batch_norm(input, *statistics, *affine, training=batch, eps=self.eps)
+            mean, var = (None, None) if batch else (m.running_mean, m.running_var)
+            return F.batch_norm(input, mean, var, m.weight, m.bias, training=batch, eps=self.eps)
         m.num_batches_tracked = m.num_batches_tracked + 1
         # None: the cumulative average, in which the n-th batch weighs 1/n
         momentum = 1.0 / m.num_batches_tracked if self.momentum is None else self.momentum
         out, (m.running_mean, m.running_var) = F.batch_norm_update(
-            input, m.running_mean, m.running_var, *affine, momentum=momentum, eps=self.eps
+            input, m.running_mean, m.running_var, m.weight, m.bias, momentum=momentum, eps=self.eps
         )
         return out
 
@@ -150,13 +150,17 @@ class LayerNorm(Layer):
 
     def __post_init__(self) -> None:
         shape = self.normalized_shape
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         check_sizes("LayerNorm", **{f"normalized_shape[{i}]": size for i, size in enumerate(shape)})
-        object.__setattr__(self, "normalized_shape", shape)
+        object.__setattr__(self, "normalized_shape", tuple(map(int, shape)))
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return tuple(self.normalized_shape)  # type: ignore[arg-type]  # a tuple since __post_init__
 
     def children(self) -> Mapping[str, Any]:
         """``weight`` (1) and ``bias`` (0), of ``normalized_shape``."""
-        affine, shape = self.elementwise_affine, self.normalized_shape
+        affine, shape = self.elementwise_affine, self._shape
         return {
             "weight": param(init.ones, shape, self.dtype) if affine else None,
             "bias": param(init.zeros, shape, self.dtype) if affine and self.bias else None,
@@ -164,4 +168,4 @@ class LayerNorm(Layer):
 
     def forward(self, m: Any, input: jax.Array) -> jax.Array:
         """``(*, *normalized_shape) -> (*, *normalized_shape)``."""
-        return F.layer_norm(input, self.normalized_shape, m.weight, m.bias, self.eps)
+        return F.layer_norm(input, self._shape, m.weight, m.bias, self.eps)
