@@ -2,7 +2,8 @@
 
 Shapes and dtypes are known when a function is traced, values are not. An index out of range is therefore refused at
 once when it can be read, and poisons the result with NaN when it cannot; it is never clamped or wrapped.
-`checked(fn)` traces `fn` once more with the checks compiled in. Without it they add no equation to the jaxpr.
+`checked(fn)` traces `fn` once more with the checks compiled in. Without it they cost nothing: what is left of a
+condition is dead code, which XLA removes.
 """
 
 import functools
@@ -67,12 +68,14 @@ def valid_index(op: str, argument: str, index: jax.Array, size: int, remedy: str
     Errors:
         IndexError outside a trace, naming the first offending value.
     """
-    inside = (index >= 0) & (index < size)
     if not is_traced(index):
-        if not bool(inside.all()):
-            rule = f"{argument} must lie in [0, {size})"
-            raise refusal(op, rule, {argument: index[~inside].ravel()[0].item()}, remedy, IndexError)
+        with jax.ensure_compile_time_eval():  # a constant is read inside a trace as well
+            inside = (index >= 0) & (index < size)
+            if not bool(inside.all()):
+                rule = f"{argument} must lie in [0, {size})"
+                raise refusal(op, rule, {argument: index[~inside].ravel()[0].item()}, remedy, IndexError)
         return index
+    inside = (index >= 0) & (index < size)
     require(inside, op, f"{argument} must lie in [0, {size})", remedy)
     return jnp.where(inside, index, size)
 

@@ -159,11 +159,13 @@ def test_signatures_are_torchs():
             continue  # a builtin without a signature; its family's tests name its arguments
         if all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in torchs.values()):
             continue  # behind boolean_dispatch
-        positional = [p for p in mine if mine[p].kind is not inspect.Parameter.KEYWORD_ONLY]
+        positional = [p for p in mine if mine[p].kind is not inspect.Parameter.KEYWORD_ONLY and p != "_stacklevel"]
         expected = [p for p in torchs if torchs[p].kind is not inspect.Parameter.KEYWORD_ONLY and p != "_stacklevel"]
         assert positional == expected, name
         for p in expected:
-            assert mine[p].default == torchs[p].default, f"{name}({p}=)"
+            default = torchs[p].default
+            default = jnp.dtype(str(default).removeprefix("torch.")) if isinstance(default, torch.dtype) else default
+            assert mine[p].default == default, f"{name}({p}=)"
 
 
 def test_every_exported_name_has_a_case():

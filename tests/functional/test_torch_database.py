@@ -3,6 +3,7 @@
 The quick law takes a spread of each operator's samples; `-m sweep` takes them all.
 """
 
+import inspect
 import warnings
 
 import jax
@@ -43,14 +44,42 @@ def is_differentiable(x):
     return isinstance(x, torch.Tensor) and x.requires_grad and x.is_floating_point()
 
 
+# One element normalised: the gradient of its weight is 0; torch leaves -2.4e-5.
+NOISE = {"layer_norm": 3.0}
+
+
+def pure(name):
+    """The operation; where it refuses to write statistics and names its twin, the first result of the twin."""
+    f, twin = getattr(F, name), getattr(F, f"{name}_update", None)
+    if twin is None:
+        return f
+
+    def call(*args, **kwargs):
+        try:
+            return f(*args, **kwargs)
+        except ValueError as error:
+            if f"{name}_update" not in str(error):
+                raise
+        given = inspect.signature(f).bind(*args, **kwargs).arguments
+        return twin(**{k: given[k] for k in inspect.signature(twin).parameters if k in given})[0]
+
+    return call
+
+
+def arguments(op, sample):
+    """The positional arguments; torch's entries for embeddings take the weight before the input."""
+    args = [sample.input, *sample.args]
+    return [args[1], args[0], *args[2:]] if "embedding" in op.name else args
+
+
 def run(op, sample):
     """Forward and gradients of one sample, in both worlds."""
     name = op.name.removeprefix(PREFIX)
-    f = getattr(F, name)
-    args = (sample.input, *sample.args)
+    f = pure(name)
+    args = arguments(op, sample)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = op.op(*args, **sample.kwargs)
+        expected = op.op(sample.input, *sample.args, **sample.kwargs)
     where = [i for i, x in enumerate(args) if is_differentiable(x)]
     keys = [k for k, x in sample.kwargs.items() if is_differentiable(x)]
 
@@ -79,12 +108,13 @@ def run(op, sample):
 
     ours_a, ours_k = jax.grad(scalar, argnums=(0, 1))(arrays, named)
     for x, y in zip([*ours_a, *(ours_k[k] for k in keys)], torch_grads, strict=True):
-        assert_close(x, torch.zeros(x.shape) if y is None else y, what="gradient")
+        assert_close(x, torch.zeros(x.shape) if y is None else y, scale=NOISE.get(name, 1.0), what="gradient")
 
 
 def samples(op):
     # without TF32 or fast paths; requires_grad as the operator allows
-    return list(op.sample_inputs("cpu", torch.float32, requires_grad=op.supports_autograd))
+    dtype = torch.float32 if torch.float32 in op.dtypes else torch.int64
+    return list(op.sample_inputs("cpu", dtype, requires_grad=op.supports_autograd and dtype.is_floating_point))
 
 
 def check(op, chosen):
@@ -118,7 +148,7 @@ def test_refusals(op):
     accepted = []
     for n, wrong in enumerate(op.error_inputs("cpu")):
         sample = wrong.sample_input
-        args = convert([sample.input, *sample.args])
+        args = convert(arguments(op, sample))
         try:
             getattr(F, op.name.removeprefix(PREFIX))(*args, **convert(sample.kwargs))
         except (ValueError, TypeError, IndexError, NotImplementedError) as error:

@@ -1,0 +1,153 @@
+"""torch's own module database, run against stateful: outputs, gradients, buffers, names, printed form and refusals."""
+
+import inspect
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from oracle import assert_close, leaves
+from torch.testing._internal.common_modules import module_db
+
+import stateful as nn
+
+CLASSES = {info.module_cls: info for info in module_db}
+COVERED = [info for cls, info in CLASSES.items() if hasattr(nn, cls.__name__)]
+QUICK = 10  # samples of each class and mode in the quick law
+ids = lambda info: info.module_cls.__name__  # noqa: E731
+
+
+def convert(x):
+    """A torch argument as ours."""
+    if isinstance(x, torch.Tensor):
+        return jnp.asarray(x.detach().resolve_conj().numpy())
+    if isinstance(x, torch.dtype):
+        return jnp.dtype(str(x).removeprefix("torch."))
+    if isinstance(x, torch.nn.Module):
+        ours = build(type(x), inspect_arguments(x))
+        ours.load_state_dict(x.state_dict())
+        return ours
+    if isinstance(x, (list, tuple)):
+        return type(x)(map(convert, x))
+    if isinstance(x, dict):
+        return {key: convert(value) for key, value in x.items()}
+    return x
+
+
+def inspect_arguments(module):
+    """The constructor arguments of a module that keeps them as attributes (a loss, a norm)."""
+    names = inspect.signature(type(module).__init__).parameters
+    return {n: getattr(module, n) for n in names if n not in ("self", "device", "dtype", "bias") and hasattr(module, n)}
+
+
+def build(cls, kwargs, args=()):
+    kwargs = {key: value for key, value in kwargs.items() if key != "device"}
+    return getattr(nn, cls.__name__)(*convert(list(args)), **{key: convert(value) for key, value in kwargs.items()})
+
+
+def inputs(info, training):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(
+            info.module_inputs_func(info, device="cpu", dtype=torch.float32, requires_grad=True, training=training)
+        )
+
+
+def is_floating(x):
+    return isinstance(x, torch.Tensor) and x.is_floating_point() and x.requires_grad
+
+
+def run(info, sample, training):
+    """One sample in both worlds: forward, gradients of parameters and inputs, buffers afterwards."""
+    made, given = sample.constructor_input, sample.forward_input
+    theirs = info.module_cls(*made.args, **made.kwargs).train(training)
+    ours = build(info.module_cls, made.kwargs, made.args).train(training)
+    if given is None:
+        return
+    args, kwargs = convert(list(given.args)), convert(dict(given.kwargs))
+    lazy = "Lazy" in info.module_cls.__name__
+    if lazy:
+        theirs(*given.args, **given.kwargs)
+        ours(*args, **kwargs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert repr(ours) == repr(theirs)
+    ours.load_state_dict(theirs.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = theirs(*given.args, **given.kwargs)
+    params, buffers = ours.split()
+    where = [i for i, x in enumerate(given.args) if is_floating(x)]
+
+    def call(params, arrays):
+        full = list(args)
+        for i, x in zip(where, arrays, strict=True):
+            full[i] = x
+        return ours.apply(params, buffers, *full, train=training, **kwargs)
+
+    arrays = [args[i] for i in where]
+    out, after = call(params, arrays)
+    assert_close(out, expected, what="output")
+    state = theirs.state_dict()
+    for path, value in nn.module.flatten(after).items():
+        if path in state:
+            assert_close(value, state[path].to(torch.float32) if value.dtype == jnp.float32 else state[path].int(), what=path)
+    outputs = [x for x in leaves(expected) if isinstance(x, torch.Tensor) and x.requires_grad]
+    if not outputs:
+        return
+    weights = [np.cos(np.arange(x.numel())).reshape(x.shape).astype(np.float32) for x in outputs]
+    named = dict(theirs.named_parameters())
+    gradients = torch.autograd.grad(
+        outputs, [*named.values(), *(given.args[i] for i in where)], list(map(torch.from_numpy, weights)), allow_unused=True
+    )
+
+    def scalar(params, arrays):
+        out = [x for x in jax.tree.leaves(call(params, arrays)[0]) if jnp.issubdtype(x.dtype, jnp.floating)]
+        return sum((x * w).sum() for x, w in zip(out, weights, strict=False))
+
+    ours_p, ours_a = jax.grad(scalar, argnums=(0, 1))(params, arrays)
+    mine = [*(nn.module.flatten(ours_p)[name] for name in named), *ours_a]
+    for name, x, y in zip([*named, *map(str, where)], mine, gradients, strict=True):
+        assert_close(x, torch.zeros(x.shape) if y is None else y, what=f"gradient of {name}")
+
+
+def check(info, every, training):
+    failures = []
+    for n, sample in enumerate(every):
+        try:
+            run(info, sample, training)
+        except Exception as error:
+            made = sample.constructor_input
+            failures.append(f"sample {n} {sample.desc}: {made.args} {made.kwargs}\n    {error!r:.500}")
+    assert not failures, f"{len(failures)} of {len(every)} fail\n" + "\n".join(failures[:15])
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("info", COVERED, ids=ids)
+def test_a_spread_of_samples(info, training):
+    every = inputs(info, training)
+    check(info, every[:: max(1, len(every) // QUICK)], training)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("info", COVERED, ids=ids)
+def test_all_samples(info, training):
+    check(info, inputs(info, training), training)
+
+
+@pytest.mark.parametrize("info", [info for info in COVERED if info.module_error_inputs_func], ids=ids)
+def test_refusals(info):
+    accepted = []
+    options = {"device": "cpu", "dtype": torch.float32, "requires_grad": False, "training": False}
+    for n, wrong in enumerate(info.module_error_inputs_func(info, **options)):
+        made, given = wrong.module_error_input.constructor_input, wrong.module_error_input.forward_input
+        try:
+            module = build(info.module_cls, made.kwargs, made.args)
+            if given is not None:
+                module(*convert(list(given.args)), **convert(dict(given.kwargs)))
+        except (ValueError, TypeError, IndexError, NotImplementedError):
+            continue
+        accepted.append(f"{n}: {wrong.error_regex}")
+    assert not accepted, accepted
