@@ -116,7 +116,7 @@ class Leaf:
         """The array, from this key."""
         assert self.initializer is not None
         array = self.initializer(rng, self.shape, self.dtype, **dict(self.options))
-        given = jnp.shape(array), getattr(array, "dtype", None)
+        given = getattr(array, "shape", None), getattr(array, "dtype", None)
         if given != (self.shape, self.dtype):
             rule = f"an initializer must give the shape and dtype it is asked for, {self.shape} and {self.dtype}"
             name = getattr(self.initializer, "__name__", self.initializer)
@@ -252,10 +252,10 @@ class Layer:
         rng = as_key(f"{type(self).__name__}.init", rng)
         params: Params = {}
         buffers: Buffers = {}
-        for name, child in self.children().items():
+        for name, child in _ordered(self.children()):
             if isinstance(child, Leaf):
                 (params if child.trainable else buffers)[name] = child.draw(fold_name(rng, name))
-            elif child is not None:
+            else:
                 inner = child.init(fold_name(rng, name))
                 for mine, theirs in zip((params, buffers), inner, strict=True):
                     if theirs:
@@ -276,13 +276,19 @@ class Layer:
 
     def structure(self) -> Tree:
         """Lists the leaves in torch's order; see `purenn.structure`."""
-        children = self.children().items()
-        tree: Tree = {name: leaf for name, leaf in children if isinstance(leaf, Leaf) and leaf.trainable}
-        tree |= {name: leaf for name, leaf in children if isinstance(leaf, Leaf) and not leaf.trainable}
-        for name, child in children:
-            if child is not None and not isinstance(child, Leaf) and (inner := structure(child)):
-                tree[name] = inner
-        return tree
+        nodes = {
+            name: child if isinstance(child, Leaf) else structure(child) for name, child in _ordered(self.children())
+        }
+        return {name: node for name, node in nodes.items() if node}
+
+
+def _ordered(children: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """In the order of torch's state_dict: parameters, buffers, then models; those left out are left out."""
+
+    def rank(child: Any) -> int:
+        return 1 - child.trainable if isinstance(child, Leaf) else 2
+
+    return sorted([item for item in children.items() if item[1] is not None], key=lambda item: rank(item[1]))
 
 
 class Keys:

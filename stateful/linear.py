@@ -27,3 +27,25 @@ class Linear(Module):
     def extra_repr(self) -> str:
         """As torch prints it."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Bilinear(Module):
+    """``y_o = x1ᵀ W_o x2 + b_o``; see `purenn.layers.Bilinear`."""
+
+    pure = L.Bilinear
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ):
+        super().__init__(L.Bilinear(in1_features, in2_features, out_features, bias, dtype), device=device)
+
+    def extra_repr(self) -> str:
+        """As torch prints it."""
+        text = f"in1_features={self.in1_features}, in2_features={self.in2_features}"
+        return f"{text}, out_features={self.out_features}, bias={self.bias is not None}"

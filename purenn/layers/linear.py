@@ -9,7 +9,7 @@ import jax
 
 from purenn import functional as F
 from purenn import init
-from purenn.errors import check_sizes
+from purenn.errors import check_sizes, refusal
 from purenn.model import Layer, param
 
 
@@ -65,3 +65,44 @@ class Linear(Layer):
     def forward(self, m: Any, input: jax.Array) -> jax.Array:
         """``(*, in_features) -> (*, out_features)``."""
         return F.linear(input, m.weight, m.bias)
+
+
+@dataclass(frozen=True)
+class Bilinear(Layer):
+    """Applies a form to the last axes of two inputs: ``y_o = x1ᵀ W_o x2 + b_o``.
+
+    Args:
+        in1_features: length of the last axis of the first input.
+        in2_features: length of the last axis of the second.
+        out_features: length of the last axis of the output.
+        bias: whether there is a ``b``.
+        dtype: of the arrays; float32 by default.
+
+    Torch:
+        ``torch.nn.Bilinear``, identical.
+    """
+
+    in1_features: int
+    in2_features: int
+    out_features: int
+    bias: bool = True
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        sizes = {name: getattr(self, name) for name in ("in1_features", "in2_features", "out_features")}
+        check_sizes("Bilinear", **sizes)
+        if self.in1_features == 0:
+            raise refusal("Bilinear", "in1_features must be positive", {"in1_features": 0})
+
+    def children(self) -> Mapping[str, Any]:
+        """``weight`` (out_features, in1_features, in2_features) and ``bias``, both U(-1/√in1, 1/√in1)."""
+        shape = (self.out_features, self.in1_features, self.in2_features)
+        bound = 1 / math.sqrt(self.in1_features)
+        return {
+            "weight": param(init.uniform, shape, self.dtype, a=-bound, b=bound),
+            "bias": param(init.uniform, shape[:1], self.dtype, a=-bound, b=bound) if self.bias else None,
+        }
+
+    def forward(self, m: Any, input1: jax.Array, input2: jax.Array) -> jax.Array:
+        """``(*, in1_features), (*, in2_features) -> (*, out_features)``."""
+        return F.bilinear(input1, input2, m.weight, m.bias)

@@ -69,7 +69,8 @@ def pure(name):
 def arguments(op, sample):
     """The positional arguments; torch's entries for embeddings take the weight before the input."""
     args = [sample.input, *sample.args]
-    return [args[1], args[0], *args[2:]] if "embedding" in op.name else args
+    swapped = op.name.removeprefix(PREFIX) in ("embedding", "embedding_bag")
+    return [args[1], args[0], *args[2:]] if swapped else args
 
 
 def run(op, sample):
