@@ -416,6 +416,10 @@ class Bound:
             self._bound[name] = _bind(child, *arrays, self._keys.child(name), self.training, path)
         return self._bound[name]
 
+    def __iter__(self) -> Iterator[Any]:
+        """The children that are models, in order."""
+        return (self[name] for name, child in _ordered(self._children) if not isinstance(child, Leaf))
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)

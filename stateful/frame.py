@@ -68,6 +68,8 @@ class Frame:
             refuse_tracer(f"{type(module).__name__}.{name}", value)
         for cell, _ in self.written.values():
             cell.put(self.values[id(cell)])
+        for copy in self.copies.values():
+            copy._hand_over()
         for module, name, value in attributes:
             setattr(module, name, value)
 

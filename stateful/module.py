@@ -20,7 +20,7 @@ from purenn.random import as_key, fold_name
 from purenn.tree import combine, flatten
 from stateful.frame import Frame, active
 from stateful.hooks import Hooked
-from stateful.node import OWN, Node
+from stateful.node import OWN, Node, changed
 from stateful.parameter import BufferCell, Parameter
 from stateful.random import key_of, noise_key, take_ticket
 from stateful.remembering import Remembering
@@ -116,6 +116,7 @@ class Module(Remembering, Hooked):
         Returns:
             ``(params, buffers)``; the key of an array is folded from its path.
         """
+        self.require_shapes("init")
         return self._init(as_key(f"{type(self).__name__}.init", rng), set())
 
     def _init(self, rng: jax.Array, seen: set[int]) -> tuple[Params, Buffers]:
@@ -187,9 +188,9 @@ class Module(Remembering, Hooked):
             The module with these arrays: ``bound(x)``, ``bound.encode(x)``, ``bound.fc.weight``, ``bound.buffers``.
         """
         frame = Frame(remembers=False)
+        copy = self._bound_copy(frame, Keys.root(type(self).__name__, rng), "", train)
         self._fill(frame, params, buffers)
-        keys = Keys.root(type(self).__name__, rng)
-        return BoundModule(self._bound_copy(frame, keys, "", train), frame)
+        return BoundModule(copy, frame)
 
     def _fill(self, frame: Frame, params: Mapping[str, Any], buffers: Mapping[str, Any]) -> None:
         for which, tree in (("params", params), ("buffers", buffers)):
@@ -253,6 +254,14 @@ class Module(Remembering, Hooked):
             if module is not None and "_frame" not in module.__dict__ and theirs["_modules"].get(name) is not module
         ]
         return new
+
+    def _hand_over(self) -> None:
+        """Makes the original what a forward pass has made this bound copy: a lazy module, the plain one."""
+        original = self.__dict__["_original"]
+        if type(self) is not type(original):
+            original.__dict__["_model"] = self.__dict__["_model"]
+            original.__class__ = type(self)
+            changed(original)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the module as an object: it reads its arrays, and remembers its buffers."""

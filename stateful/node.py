@@ -88,7 +88,7 @@ class Node(metaclass=NodeMeta):
             return frame.read(cell)
         if constructing.get() and isinstance(cell, Parameter) and not cell.drawn:
             return cell
-        return cell.array()
+        return cell.array() if cell.shaped else cell
 
     def __getattr__(self, name: str) -> Any:
         state = self.__dict__

@@ -3,10 +3,11 @@
 Modules share an array by sharing its cell; that is what weight tying is.
 """
 
+import copy
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ from stateful.random import key_of, take_ticket
 
 class Cell:
     """An array, or a promise of one: shape and dtype are known, the numbers come at the first look."""
+
+    shaped: ClassVar[bool] = True  # False: not even the shape is known (see Unshaped)
 
     def __init__(self, leaf: Leaf, draw: Callable[[], jax.Array] | None = None, path: str = ""):
         self.leaf = leaf
@@ -53,6 +56,15 @@ class Cell:
         assert self._value is not None
         _remember(self, self._value)
         return self._value
+
+    def promise(self, initializer: Callable[..., jax.Array]) -> None:
+        """Forgets the array; another initializer will draw it, from a ticket of its own."""
+        self.leaf = replace(self.leaf, initializer=initializer, options=())
+        self._value, self._draw, self._ticket = None, None, take_ticket()
+
+    def is_copy(self, other: "Cell") -> bool:
+        """Whether a deep copy made one of the two of the other, so that both promise the same numbers."""
+        return self is not other and self._ticket == other._ticket and self._draw is other._draw is None
 
     def put(self, value: jax.Array) -> None:
         """Keeps a value: it is cast to the dtype, and moved to the placement, of the cell."""
@@ -194,6 +206,57 @@ class BufferCell(Cell):
         if isinstance(value, jax.core.Tracer) or not hasattr(value, "shape"):
             return super().fitting(name, value)
         return jnp.asarray(as_numpy_or_jax(value))
+
+
+class Unshaped(Cell):
+    """A cell of a lazy module (see `stateful.lazy`): it waits for a shape as well. Read, it is this placeholder."""
+
+    shaped = False
+    becomes: ClassVar[type[Cell]]
+
+    def shaped_by(self, leaf: Leaf) -> Cell:
+        """The cell of this declaration, with the ticket, the place and the dtype that this one has."""
+        cell: Any = copy.deepcopy(self)
+        cell.__class__ = self.becomes
+        cell.leaf = replace(leaf, dtype=self.dtype, trainable=self.leaf.trainable)
+        return cell
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Refused; a RuntimeError, as in torch."""
+        raise _without_shape()
+
+    def array(self) -> jax.Array:
+        """Refused; a RuntimeError."""
+        raise _without_shape()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+def _without_shape() -> Exception:
+    remedy = "Call the module once on an input, or load a state_dict."
+    return refusal("lazy module", "its arrays have no shape yet", remedy=remedy, kind=RuntimeError)
+
+
+class UninitializedParameter(Unshaped, Parameter):
+    """A parameter of a lazy module that waits for its shape.
+
+    Torch:
+        ``torch.nn.UninitializedParameter``; lazy modules alone make one.
+    """
+
+    becomes = Parameter
+
+
+class UninitializedBuffer(Unshaped, BufferCell):
+    """A buffer of a lazy module that waits for its shape.
+
+    Torch:
+        ``torch.nn.UninitializedBuffer``; lazy modules alone make one.
+    """
+
+    becomes = BufferCell
 
 
 # Which cell an array was read from, so that assigning what was read ties: valid while the cell still keeps it.

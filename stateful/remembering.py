@@ -1,6 +1,6 @@
 """Remembering: arrays carried out of a module and back in, moved, cast, frozen."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 import jax
@@ -47,6 +47,7 @@ class Remembering(Walking):
         Returns:
             ``(params, buffers)``, nested dicts; frozen parameters are among the buffers.
         """
+        self.require_shapes("split")
         return self._trees(self._read)
 
     def update(self, params: Params | None = None, buffers: Buffers | None = None) -> Self:
@@ -62,6 +63,7 @@ class Remembering(Walking):
         Errors:
             ValueError for names or shapes that do not fit, TypeError for tracers; nothing has been changed then.
         """
+        self.require_shapes("update")
         name = f"{type(self).__name__}.update"
         cells = dict(self._named_cells())
         changes: list[tuple[Cell, jax.Array]] = []
@@ -80,6 +82,7 @@ class Remembering(Walking):
 
     def structure(self) -> dict[str, Any]:
         """Lists the leaves in torch's order; see `purenn.structure`."""
+        self.require_shapes("structure")
         tree: dict[str, Any] = {}
         for path, cell in self._named_cells():
             *parents, last = path.split(".")
@@ -124,6 +127,23 @@ class Remembering(Walking):
             ValueError that lists every missing, unexpected and mis-shaped name at once; nothing has been changed then.
         """
         del assign
+        undo: list[Callable[[], None]] = []
+        try:
+            for prefix, module in self.named_modules(remove_duplicate=False):
+                if (forget := module._learn_from(state_dict, prefix)) is not None:
+                    undo.append(forget)
+            return self._load(state_dict, strict)
+        except Exception:
+            for forget in undo:
+                forget()
+            raise
+
+    def _learn_from(self, state: Mapping[str, Any], prefix: str) -> Callable[[], None] | None:
+        """Takes the shapes that a lazy module waits for, where they are there; gives what takes it back."""
+        del state, prefix
+        return None
+
+    def _load(self, state_dict: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
         cells = dict(self._named_cells(duplicates=True))
         names: dict[int, list[str]] = {}
         for path, cell in cells.items():

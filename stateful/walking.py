@@ -35,6 +35,22 @@ class Walking(Node):
                     seen.add(id(cell))
                     yield f"{prefix}.{name}" if prefix else name, cell
 
+    def require_shapes(self, op: str, prefix: str = "") -> None:
+        """Refuses while a lazy module waits for the shapes of its arrays.
+
+        Args:
+            op: what is refused.
+            prefix: path of this module.
+
+        Errors:
+            ValueError that names the arrays.
+        """
+        waiting = [f"{prefix}.{path}".lstrip(".") for path, cell in self._named_cells() if not cell.shaped]
+        if waiting:
+            remedy = "Call the module once on an input, or load a state_dict."
+            rule = "lazy modules must know the shapes of their arrays"
+            raise refusal(f"{type(self).__name__}.{op}", rule, {"without": waiting}, remedy)
+
     def _trees(self, read: Callable[[Any], Any]) -> tuple[Params, Buffers]:
         """Params and buffers, nested, in the order of the modules."""
         trees: tuple[Params, Buffers] = {}, {}

@@ -172,11 +172,11 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     options: Any = None,
 ) -> jax.Array:
-    """Scores features against classes: ``cross_entropy(x Wᵀ + b, y)``, chunk by chunk when ``options`` are given.
+    """Scores features against classes: ``cross_entropy(x Wᵀ + b, y)``, chunk by chunk.
 
-    With a vocabulary of classes the logits dwarf everything else. Chunked, they are made, scored and dropped a few
-    rows at a time, their gradient with them; with ``"none"`` they are made again in the backward pass. Numbers and
-    gradients are those of the whole.
+    With a vocabulary of classes the logits dwarf everything else. They are made, scored and dropped a few rows at a
+    time, their gradient with them; with ``"none"`` they are made again in the backward pass. Numbers and gradients
+    are those of the whole, which ``chunking_method=None`` scores at once.
 
     Args:
         input: ``(E)`` or ``(N, E)``.
@@ -188,7 +188,7 @@ def linear_cross_entropy(
         reduction: ``"none"``, ``"mean"`` or ``"sum"``.
         ignore_index: positions with this class count for nothing; None is -100, and must be with probabilities.
         label_smoothing: ``ε`` in [0, 1], see `cross_entropy`.
-        options: a `LinearCrossEntropyOptions`, or torch's; None scores the batch at once.
+        options: a `LinearCrossEntropyOptions`, or torch's; None is the former's defaults.
 
     Returns:
         A scalar, or one number a position with ``"none"``; the dtype of ``input``, sums are taken in float32.
@@ -211,7 +211,10 @@ def linear_cross_entropy(
     _check_linear(op, input, linear_weight, linear_bias)
     logits = jax.ShapeDtypeStruct((*input.shape[:-1], *linear_weight.shape[:-1]), input.dtype)
     _check_logits(op, logits, weight, label_smoothing)
-    chunk = None if options is None else _chunk_size(op, options, math.prod(input.shape[:-1]), linear_weight.shape)
+    rows = math.prod(input.shape[:-1])
+    chunk: int | None = _chunk_size(op, options or LinearCrossEntropyOptions(), rows, linear_weight.shape)
+    if options is None and chunk == max(1, rows):
+        chunk = None  # the whole batch is one chunk
     weights = linear_weight, linear_bias, weight
     if target.shape == logits.shape:
         _check_probabilities(op, target, -100 if ignore_index is None else 0)

@@ -13,7 +13,9 @@ from purenn.checks import require
 from purenn.errors import as_array, check_floating, refusal
 
 
-def resolve_reduction(op: str, reduction: str, size_average: bool | None = None, reduce: bool | None = None) -> str:
+def resolve_reduction(
+    op: str, reduction: str, size_average: bool | None = None, reduce: bool | None = None, stacklevel: int = 3
+) -> str:
     """Takes torch's two spellings of a reduction to the one in use.
 
     Args:
@@ -21,6 +23,7 @@ def resolve_reduction(op: str, reduction: str, size_average: bool | None = None,
         reduction: ``"none"``, ``"mean"`` or ``"sum"``; ``"elementwise_mean"`` is an old name of the mean.
         size_average: the older spelling; with ``reduce`` it overrides ``reduction`` and warns.
         reduce: the older spelling; ``False`` means ``"none"``.
+        stacklevel: of the warning; 3 is the caller of the loss.
 
     Returns:
         ``"none"``, ``"mean"`` or ``"sum"``.
@@ -34,14 +37,14 @@ def resolve_reduction(op: str, reduction: str, size_average: bool | None = None,
         warnings.warn(
             f"{op}: size_average and reduce are deprecated. Pass reduction={reduction!r} instead.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     elif reduction == "elementwise_mean":
         reduction = "mean"
         warnings.warn(
             f"{op}: reduction='elementwise_mean' is deprecated. Pass reduction='mean' instead.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
     if reduction not in ("none", "mean", "sum"):
         raise refusal(op, "reduction must be 'none', 'mean' or 'sum'", {"reduction": reduction})

@@ -29,6 +29,8 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *,
+    axis_name: Any = None,
 ) -> jax.Array:
     """Normalises each channel over the batch: ``y = (x - E[x]) / sqrt(Var[x] + eps) * weight + bias``.
 
@@ -41,6 +43,7 @@ def batch_norm(
         training: take mean and (biased) variance from ``input``; both running statistics must then be None.
         momentum: used by `batch_norm_update` alone; accepted here for torch's sake.
         eps: added to the variance.
+        axis_name: an axis of ``shard_map`` or ``vmap``, or several: in training, the batch is what is along it.
 
     Returns:
         The shape and dtype of ``input``; statistics and weights may be float32 beside a 16-bit input.
@@ -57,11 +60,14 @@ def batch_norm(
         ``torch.nn.functional.batch_norm``, differs in that training with running statistics is `batch_norm_update`.
     """
     op = "batch_norm"
-    x, mean, var = _check_batch(op, input, running_mean, running_var, training, eps)
+    x, mean, var = _check_batch(op, input, running_mean, running_var, training, eps, axis_name)
     if training and mean is not None:
         raise _twin(op, "training=True", "(out, (running_mean, running_var))")
     weight, bias = _check_channels(op, x, weight, bias)
-    y = _standardize(_wide(x), _batch_axes(x), eps, True) if training else _by_statistics(op, x, mean, var, eps)
+    if training:
+        y = _standardize(_wide(x), _batch_axes(x), eps, True, axis_name)
+    else:
+        y = _by_statistics(op, x, mean, var, eps)
     return _affine(y, weight, bias, _per_channel(x), x.dtype)
 
 
@@ -73,6 +79,8 @@ def batch_norm_update(
     bias: jax.Array | None = None,
     momentum: float | jax.Array = 0.1,
     eps: float = 1e-5,
+    *,
+    axis_name: Any = None,
 ) -> tuple[jax.Array, Statistics]:
     """Normalises by the batch, and moves the running statistics: ``r' = (1 - momentum) r + momentum s``.
 
@@ -84,6 +92,7 @@ def batch_norm_update(
         bias: ``(C,)``.
         momentum: weight of the *new* value; may be traced (a cumulative average is ``1 / (batches + 1)``).
         eps: added to the variance.
+        axis_name: an axis of ``shard_map`` or ``vmap``, or several: the batch is what is along it.
 
     Returns:
         ``(out, (running_mean, running_var))``: what ``batch_norm(training=True)`` gives, in the dtype of ``input``,
@@ -97,10 +106,11 @@ def batch_norm_update(
         ``torch.nn.functional.batch_norm`` with ``training=True``, differs in that the statistics are returned.
     """
     op = "batch_norm_update"
-    x, mean, var = _check_batch(op, input, running_mean, running_var, True, eps)
+    x, mean, var = _check_batch(op, input, running_mean, running_var, True, eps, axis_name)
     weight, bias = _check_channels(op, x, weight, bias)
-    out = _affine(_standardize(_wide(x), _batch_axes(x), eps, True), weight, bias, _per_channel(x), x.dtype)
-    return out, _updated(op, x, _batch_axes(x), mean, var, momentum)
+    y = _standardize(_wide(x), _batch_axes(x), eps, True, axis_name)
+    out = _affine(y, weight, bias, _per_channel(x), x.dtype)
+    return out, _updated(op, x, _batch_axes(x), mean, var, momentum, axis_name)
 
 
 def instance_norm(
@@ -389,31 +399,36 @@ def normalize(
     return (wide / jnp.where(norm < eps, eps, norm)).astype(x.dtype)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
-def _standardize(x: jax.Array, axes: tuple[int, ...], eps: float, centred: bool) -> jax.Array:
-    return _standardized(x, axes, eps, centred)[0]
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3, 4))
+def _standardize(x: jax.Array, axes: tuple[int, ...], eps: float, centred: bool, axis_name: Any = None) -> jax.Array:
+    return _standardized(x, axes, eps, centred, axis_name)[0]
 
 
 @_standardize.defjvp
-def _standardize_jvp(axes: tuple[int, ...], eps: float, centred: bool, primals: Any, tangents: Any) -> Any:
+def _standardize_jvp(
+    axes: tuple[int, ...], eps: float, centred: bool, axis_name: Any, primals: Any, tangents: Any
+) -> Any:
     # With ŷ the result and r = 1 / sqrt(Var[x] + eps): dŷ = r (dx - E[dx] - ŷ E[ŷ dx]). The map is its own transpose,
     # so the backward pass has this short form as well; differentiating mean and variance one by one would give XLA
     # more than twice the instructions. A jvp, and no vjp, so that forward mode and hessians work.
     (x,), (dx,) = primals, tangents
-    y, r = _standardized(x, axes, eps, centred)
-    dy = dx - y * _mean(y * dx, axes)
-    return y, r * (dy - _mean(dx, axes) if centred else dy)
+    y, r = _standardized(x, axes, eps, centred, axis_name)
+    dy = dx - y * _mean(y * dx, axes, axis_name)
+    return y, r * (dy - _mean(dx, axes, axis_name) if centred else dy)
 
 
-def _standardized(x: jax.Array, axes: tuple[int, ...], eps: float, centred: bool) -> tuple[jax.Array, jax.Array]:
-    x = x - _mean(x, axes) if centred else x
-    r = lax.rsqrt(_mean(x * x, axes) + eps)
+def _standardized(
+    x: jax.Array, axes: tuple[int, ...], eps: float, centred: bool, axis_name: Any
+) -> tuple[jax.Array, jax.Array]:
+    x = x - _mean(x, axes, axis_name) if centred else x
+    r = lax.rsqrt(_mean(x * x, axes, axis_name) + eps)
     return x * r, r
 
 
-def _mean(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    # keeps the axes; of nothing it is 0
-    return jnp.sum(x, axes, keepdims=True) / max(1, math.prod(x.shape[a] for a in axes))
+def _mean(x: jax.Array, axes: tuple[int, ...], axis_name: Any = None) -> jax.Array:
+    # keeps the axes; of nothing it is 0. What lies along a named axis are parts of equal size
+    mean = jnp.sum(x, axes, keepdims=True) / max(1, math.prod(x.shape[a] for a in axes))
+    return mean if axis_name is None else lax.pmean(mean, axis_name)
 
 
 def _by_statistics(op: str, x: jax.Array, mean: Any, var: Any, eps: float) -> jax.Array:
@@ -434,18 +449,24 @@ def _affine(y: jax.Array, weight: Any, bias: Any, shape: Sequence[int], dtype: A
 
 
 def _updated(
-    op: str, x: jax.Array, axes: tuple[int, ...], mean: Any, var: Any, momentum: float | jax.Array
+    op: str,
+    x: jax.Array,
+    axes: tuple[int, ...],
+    mean: Any,
+    var: Any,
+    momentum: float | jax.Array,
+    axis_name: Any = None,
 ) -> Statistics:
     if momentum is None:
         remedy = "A cumulative average is momentum = 1 / (number of batches so far, this one included)."
         raise refusal(op, "momentum must be a number", {"momentum": None}, remedy, TypeError)
     if x.size == 0:
         return lax.stop_gradient((mean, var))
-    n = math.prod(x.shape[a] for a in axes)
+    n = math.prod(x.shape[a] for a in axes) * _parts(axis_name)
     x = lax.stop_gradient(_wide(x))
     others = tuple(a for a in range(x.ndim) if a != 1)
-    new_mean = x.mean(axes, keepdims=True)
-    new_var = jnp.square(x - new_mean).sum(axes, keepdims=True) / (n - 1)
+    new_mean = _mean(x, axes, axis_name)
+    new_var = _mean(jnp.square(x - new_mean), axes, axis_name) * (n / (n - 1))
 
     def moved(old: jax.Array, new: jax.Array) -> jax.Array:
         # the examples of instance norm are averaged here; for batch norm these axes have length 1
@@ -453,6 +474,10 @@ def _updated(
         return lax.stop_gradient(wide.astype(old.dtype))
 
     return moved(mean, new_mean), moved(var, new_var)
+
+
+def _parts(axis_name: Any) -> int:
+    return 1 if axis_name is None else lax.axis_size(axis_name)
 
 
 def _wide(x: jax.Array) -> jax.Array:
@@ -491,11 +516,13 @@ def _twin(op: str, option: str, results: str) -> Exception:
     )
 
 
-def _check_batch(op: str, input: Any, mean: Any, var: Any, training: bool, eps: float) -> tuple[jax.Array, Any, Any]:
+def _check_batch(
+    op: str, input: Any, mean: Any, var: Any, training: bool, eps: float, axis_name: Any
+) -> tuple[jax.Array, Any, Any]:
     x = _real(op, input)
     if x.ndim < 2 and x.shape != (0,):  # torch takes the empty vector, as no channels
         raise refusal(op, "input must be (N, C) or (N, C, *)", {"input.shape": x.shape})
-    if training and x.size == _channels(x) > 0:
+    if training and x.size * _parts(axis_name) == _channels(x) > 0:
         raise refusal(op, "each channel must have more than 1 value when training", {"input.shape": x.shape})
     if eps < 0 or (training and eps == 0):
         raise refusal(op, "eps must be positive (when not training, 0 is allowed)", {"eps": eps})

@@ -145,7 +145,7 @@ class _ConvTransposeNd(_Kernels):
             raise refusal(name, "padding must be numbers", {"padding": self.padding})
 
     def forward(self, m: Any, input: jax.Array, output_size: Sequence[int] | None = None) -> jax.Array:
-        """``(N, C_in, *spatial) -> (N, C_out, *spatial)``, or without N; ``output_size`` replaces ``output_padding``."""
+        """``(N, C_in, *spatial) -> (N, C_out, *spatial)``, or without N; ``output_size`` chooses the output padding."""
         conv = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[self.rank - 1]
         extra = self.output_padding if output_size is None else self._extra(jnp.shape(input), tuple(output_size))
         return conv(input, m.weight, m.bias, self.stride, self.padding, extra, self.groups, self.dilation)

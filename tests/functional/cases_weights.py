@@ -49,14 +49,18 @@ CASES = [
     Case("spectral_norm", (t(4), None, None), torch_fn=lambda w, u, v: torch.nn.functional.normalize(w, dim=0)),
     # grad=False: torch clips without recording gradients; half=False: the norm stays in float32, by design;
     # vmap=False: the law batches arrays that are arguments, these stand in a tree
-    Case("clip_grad_norm", ((t(3, 4), t(5)), 0.7), torch_fn=clipped(clip_grad_norm_), grad=False, vmap=False),
+    Case("clip_grad_norm", ((t(3, 4), t(5)), 0.7), torch_fn=clipped(clip_grad_norm_), grad=False, vmap=False,
+         label="clip_grad_norm(tree)"),
     Case("clip_grad_norm", (t(3, 4), 100.0, 1.0), torch_fn=clipped(clip_grad_norm_), grad=False, half=False),
     Case("clip_grad_norm", (t(3, 4), 0.5, float("inf")), torch_fn=clipped(clip_grad_norm_), grad=False, half=False),
     Case(
         "clip_grad_value", (t(3, 4), 0.5), torch_fn=lambda *args: clipped(clip_grad_value_)(*args)[0], grad=False
     ),
     # vmap=False: as above
-    Case("parameters_to_vector", ([t(3, 4), t(), t(2)],), torch_fn=parameters_to_vector, vmap=False),
+    Case("parameters_to_vector", ([t(3, 4), t(), t(2)],), torch_fn=parameters_to_vector, vmap=False,
+         label="parameters_to_vector(12,1,2)"),
     Case("parameters_to_vector", (t(3, 4),), torch_fn=lambda x: x.flatten()),
-    Case("vector_to_parameters", (t(9), [t(2, 3), t(3)]), torch_fn=to_parameters, batch=(0,)),
+    # grad=False: torch writes into the parameters' data, which no gradient passes
+    Case("vector_to_parameters", (t(9), [t(2, 3), t(3)]), torch_fn=to_parameters, batch=(0,), grad=False,
+         label="vector_to_parameters(9)"),
 ]  # fmt: skip

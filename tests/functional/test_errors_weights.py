@@ -53,6 +53,13 @@ def test_a_tree_survives_being_a_vector():
     assert_close(F.vector_to_parameters(jnp.arange(9.0), shapes)["b"], [np.arange(2.0, 8).reshape(2, 3), np.array(8.0)])
 
 
+def test_gradients_pass_through_the_vector():
+    gradient = jax.grad(lambda v: (jnp.arange(3.0) * F.vector_to_parameters(v, [ones((2, 3)), ones(3)])[1]).sum())(
+        ones(9)
+    )
+    assert_close(gradient, np.array([0, 0, 0, 0, 0, 0, 0, 1, 2], np.float32))
+
+
 def test_clipping_keeps_structure_and_dtypes():
     clipped, total = jax.jit(F.clip_grad_norm)(TREE, 1.5)
     assert_close(total, np.asarray(3.0))

@@ -64,20 +64,29 @@ def as_jax(tree):
     return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, np.ndarray) else x, tree, is_leaf=lambda x: x is None)
 
 
+def compiled(case: Case, f):
+    """The function as one program, which is much quicker than operation by operation; law 2 says that it is equal."""
+    return jax.jit(f) if case.jit else f
+
+
 @each
 def test_value_and_gradient_equal_torch(case):
     args, kwargs = case.numpy()
     expected_args = to_torch(args, requires_grad=case.grad)
     expected = theirs(case)(*expected_args, **to_torch(kwargs))
-    assert_close(ours(case)(*as_jax(args), **as_jax(kwargs)), expected, scale=case.scale, what="value")
     indices = floating(args)
+    f, xs = on(case, as_jax(args), as_jax(kwargs), indices), [jnp.asarray(args[i]) for i in indices]
     if not (case.grad and indices):
+        assert_close(compiled(case, f)(*xs), expected, scale=case.scale, what="value")
         return
+
+    def scalar(*xs):
+        out = f(*xs)
+        return weighted_sum(out), out
+
+    gradients, out = compiled(case, jax.grad(scalar, argnums=tuple(range(len(xs))), has_aux=True))(*xs)
+    assert_close(out, expected, scale=case.scale, what="value")
     weighted_sum(expected).backward()
-    f = on(case, as_jax(args), as_jax(kwargs), indices)
-    gradients = jax.grad(lambda *xs: weighted_sum(f(*xs)), argnums=tuple(range(len(indices))))(
-        *[jnp.asarray(args[i]) for i in indices]
-    )
     for i, gradient in zip(indices, gradients, strict=True):
         theirs_i = expected_args[i].grad
         theirs_i = torch.zeros_like(expected_args[i]) if theirs_i is None else theirs_i
@@ -114,10 +123,11 @@ def test_vmap_equals_the_batch(case):
     f = on(case, as_jax(args), as_jax(kwargs), indices)
     single = [jnp.asarray(args[i]) for i in indices]
     other = [x[::-1] if x.ndim else x for x in single]
-    batched = jax.vmap(f)(*[jnp.stack(pair) for pair in zip(single, other, strict=True)])
+    batched = jax.jit(jax.vmap(f))(*[jnp.stack(pair) for pair in zip(single, other, strict=True)])
+    one = jax.jit(f)
     for n, xs in enumerate((single, other)):
         member = jax.tree.map(lambda leaf, n=n: np.asarray(leaf[n]), batched)
-        assert_close(member, jax.tree.map(np.asarray, f(*xs)), scale=case.scale, what=f"member {n}")
+        assert_close(member, jax.tree.map(np.asarray, one(*xs)), scale=case.scale, what=f"member {n}")
 
 
 @each
@@ -130,9 +140,13 @@ def test_forward_mode_agrees_with_reverse_mode(case):
     xs = tuple(jnp.asarray(args[i]) for i in indices)
     tangents = tuple(jnp.cos(jnp.arange(x.size, dtype=x.dtype) * 0.7).reshape(x.shape) for x in xs)
     scalar = lambda *xs: jnp.asarray(weighted_sum(f(*xs)))  # noqa: E731
-    _, forward = jax.jvp(scalar, xs, tangents)
-    gradients = jax.grad(scalar, argnums=tuple(range(len(xs))))(*xs)
-    reverse = sum(jnp.vdot(g, v) for g, v in zip(gradients, tangents, strict=True))
+
+    def both(xs, tangents):
+        gradients = jax.grad(scalar, argnums=tuple(range(len(xs))))(*xs)
+        reverse = sum(jnp.vdot(g, v) for g, v in zip(gradients, tangents, strict=True))
+        return jax.jvp(scalar, xs, tangents)[1], reverse
+
+    forward, reverse = compiled(case, both)(xs, tangents)
     assert_close(forward, np.asarray(reverse), scale=10 * case.scale)
 
 
@@ -143,7 +157,8 @@ def test_half_precision_keeps_its_dtype(case, dtype):
         pytest.skip("torch has no such kernel, or there is no floating input; the case says so")
     args, kwargs = case.numpy(dtype)
     expected = theirs(case)(*to_torch(args), **to_torch(kwargs))
-    result = ours(case)(*as_jax(args), **as_jax(kwargs))
+    indices = floating(args)
+    result = compiled(case, on(case, as_jax(args), as_jax(kwargs), indices))(*[jnp.asarray(args[i]) for i in indices])
     for x, y in zip(leaves(result), leaves(expected), strict=True):
         if y.is_floating_point():
             assert str(x.dtype) == str(y.dtype).removeprefix("torch.")

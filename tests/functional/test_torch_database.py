@@ -22,7 +22,7 @@ QUICK = 12  # samples of each operator in the quick law
 # These draw numbers, each library its own; laws of their own stand in the tests of their family.
 RANDOM = {
     "dropout", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "rrelu",
-    "fractional_max_pool2d", "fractional_max_pool3d",
+    "fractional_max_pool2d", "fractional_max_pool3d", "multi_head_attention_forward",
 }  # fmt: skip
 
 
@@ -33,6 +33,8 @@ def convert(x):
         if y.dtype == torch.bfloat16:
             return jnp.asarray(y.float().numpy(), jnp.bfloat16)
         return jnp.asarray(y.resolve_conj().numpy())
+    if isinstance(x, torch.nn.PairwiseDistance):
+        return F.pairwise_distance
     if isinstance(x, torch.dtype):
         return jnp.dtype(str(x).removeprefix("torch."))
     if isinstance(x, (list, tuple)):
@@ -44,8 +46,9 @@ def is_differentiable(x):
     return isinstance(x, torch.Tensor) and x.requires_grad and x.is_floating_point()
 
 
-# One element normalised: the gradient of its weight is 0; torch leaves -2.4e-5.
-NOISE = {"layer_norm": 3.0}
+# layer_norm of one element: the gradient of its weight is 0, torch leaves -2.4e-5. ctc_loss: against float64, torch's
+# float32 gradient is 7.6e-5 off and ours 2.1e-6.
+NOISE = {"layer_norm": 3.0, "ctc_loss": 10.0}
 
 
 def pure(name):
@@ -91,9 +94,9 @@ def run(op, sample):
         return f(*full, **{**{k: convert(x) for k, x in sample.kwargs.items()}, **named})
 
     arrays, named = [convert(args[i]) for i in where], {k: convert(sample.kwargs[k]) for k in keys}
-    assert_close(call(arrays, named), expected, what="value")
     outputs = [x for x in leaves(expected) if isinstance(x, torch.Tensor) and x.requires_grad]
     if not outputs or not (where or keys):
+        assert_close(call(arrays, named), expected, what="value")
         return
     weights = [np.cos(np.arange(x.numel())).reshape(x.shape).astype(np.float32) for x in outputs]
     torch_grads = torch.autograd.grad(
@@ -104,10 +107,12 @@ def run(op, sample):
     )
 
     def scalar(arrays, named):
-        out = [x for x in jax.tree.leaves(call(arrays, named)) if jnp.issubdtype(x.dtype, jnp.floating)]
-        return sum((x * w).sum() for x, w in zip(out, weights, strict=True))
+        out = call(arrays, named)
+        floating = [x for x in jax.tree.leaves(out) if jnp.issubdtype(x.dtype, jnp.floating)]
+        return sum((x * w).sum() for x, w in zip(floating, weights, strict=True)), out
 
-    ours_a, ours_k = jax.grad(scalar, argnums=(0, 1))(arrays, named)
+    (ours_a, ours_k), out = jax.jit(jax.grad(scalar, argnums=(0, 1), has_aux=True))(arrays, named)
+    assert_close(out, expected, what="value")
     for x, y in zip([*ours_a, *(ours_k[k] for k in keys)], torch_grads, strict=True):
         assert_close(x, torch.zeros(x.shape) if y is None else y, scale=NOISE.get(name, 1.0), what="gradient")
 
@@ -115,7 +120,8 @@ def run(op, sample):
 def samples(op):
     # without TF32 or fast paths; requires_grad as the operator allows
     dtype = torch.float32 if torch.float32 in op.dtypes else torch.int64
-    return list(op.sample_inputs("cpu", dtype, requires_grad=op.supports_autograd and dtype.is_floating_point))
+    every = op.sample_inputs("cpu", dtype, requires_grad=op.supports_autograd and dtype.is_floating_point)
+    return [sample for sample in every if not sample.kwargs.get("dropout_p")]  # what draws numbers has its own laws
 
 
 def check(op, chosen):

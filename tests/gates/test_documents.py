@@ -28,8 +28,8 @@ def test_readme_commands_are_those_of_ci():
 
 # Files of stateful that are the machinery, not layers.
 MACHINERY = {
-    *("__init__", "checkpoint", "compiled", "frame", "functional_module", "hooks", "module", "node", "parameter"),
-    *("random", "remembering", "walking"),
+    *("__init__", "checkpoint", "compiled", "frame", "functional", "functional_module", "hooks", "init", "module"),
+    *("node", "parameter", "random", "remembering", "walking"),
 }
 
 

@@ -28,6 +28,14 @@ SHAPES = [(1, 1), (3, 5), (64, 7), (8, 4, 3), (6, 2, 3, 5), (4, 3, 1, 2, 3), (1,
 each_drawn = pytest.mark.parametrize("name", DRAWN)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """The laws here are about numbers and structure, not speed: XLA's optimizations would take half of the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def refused(kind, words):
     return pytest.raises(kind, match=f"^{re.escape(words)}")
 

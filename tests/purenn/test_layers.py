@@ -1,17 +1,18 @@
-"""One table of pure layers, each with its torch twin, and laws over all of it."""
+"""Pure layers, each with its torch twin, and laws over the table here and those of the `cases_layers_*` files."""
 
 # ruff: noqa: E501 -- error texts stand whole, each on its line
 
+import importlib
 import inspect
+import pathlib
 import re
-import zlib
-from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from layer_case import Case
 from oracle import TOLERANCE, assert_close
 from scipy import stats
 
@@ -21,33 +22,14 @@ from purenn import tree
 from purenn.layers.conv import tuple_of
 
 KEY = jax.random.key(0)
-HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-@dataclass(frozen=True)
-class Case:
-    """A layer, how it is made in both worlds, and the shape of its input."""
-
-    name: str
-    args: tuple
-    kwargs: dict = field(default_factory=dict)
-    shape: tuple = (4, 3)
-    seeded: bool = False
-
-    def __str__(self):
-        return f"{self.name}{self.args}{self.kwargs or ''}{self.shape}".replace(" ", "")
-
-    def ours(self, **more):
-        return getattr(L, self.name)(*self.args, **self.kwargs, **more)
-
-    def theirs(self):
-        return getattr(torch.nn, self.name)(*self.args, **self.kwargs)
-
-    def input(self):
-        rng = np.random.default_rng(zlib.crc32(str(self).encode()))
-        if self.name == "Embedding":
-            return rng.integers(0, self.args[0], self.shape).astype(np.int32)
-        return rng.standard_normal(self.shape).astype(np.float32)
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """The laws here are about numbers and structure, not speed: XLA's optimizations would take half of the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def conv(rank, *args, shape=None, **kwargs):
@@ -115,6 +97,8 @@ CASES = [
     Case("Dropout2d", (), {"p": 1.0}, (4, 3, 5, 2)),
     Case("AlphaDropout", (0.0,)),
 ]  # fmt: skip
+HERE = pathlib.Path(__file__).parent
+CASES += [x for path in sorted(HERE.glob("cases_layers_*.py")) for x in importlib.import_module(path.stem).CASES]
 each = pytest.mark.parametrize("case", CASES, ids=str)
 
 
@@ -142,7 +126,10 @@ def weights_like(out):
 
 
 def test_the_table_is_complete():
-    assert {case.name for case in CASES} | {"Sequential"} == set(L.__all__)
+    # a family with laws of its own has its table beside them
+    others = [importlib.import_module(path.stem) for path in HERE.glob("test_layers_*.py")]
+    own = {case.name for module in others for case in getattr(module, "CASES", [])}
+    assert {case.name for case in CASES} | own | {"Sequential"} == set(L.__all__)
     assert len({str(case) for case in CASES}) == len(CASES)
 
 
@@ -163,7 +150,7 @@ MODES = [
     for case in CASES
     for train in (False, True)
     # the others do not look at the mode; what is drawn has laws of its own
-    if not train or "BatchNorm" in case.name or ("Dropout" in case.name and not case.seeded)
+    if not train or case.name.startswith(("Batch", "Instance", "Sync")) or ("Dropout" in case.name and not case.seeded)
 ]
 
 
@@ -172,20 +159,20 @@ MODES = [
 )
 def test_forward_gradients_and_buffers_are_torchs(case, train):
     layer, params, buffers, twin = pair(case)
-    twin.train(train)
-    x = case.input()
-    tx = torch.tensor(x).long() if x.dtype == np.int32 else torch.tensor(x, requires_grad=True)
-    weights = weights_like(twin.eval()(tx))
+    xs = case.inputs()
+    txs = [torch.tensor(x).long() if x.dtype == np.int32 else torch.tensor(x, requires_grad=True) for x in xs]
+    weights = weights_like(twin.eval()(*(tx.clone() for tx in txs)))
     twin.train(train)
 
-    def loss(params, buffers, x):
-        out, buffers = layer.apply(params, buffers, x, train=train)
+    def loss(params, buffers, *xs):
+        out, buffers = layer.apply(params, buffers, *xs, train=train)
         return (out * weights).sum(), (out, buffers)
 
-    step = jax.jit(jax.grad(loss, (0, 2) if x.dtype == np.float32 else 0, has_aux=True))
+    floating = [i for i, x in enumerate(xs) if x.dtype == np.float32]
+    step = jax.jit(jax.grad(loss, (0, *(i + 2 for i in floating)), has_aux=True))
     for _ in range(2):  # the second call starts from the buffers of the first
-        expected = twin(tx.clone())
-        grads, (got, buffers) = step(params, buffers, x)
+        expected = twin(*(tx.clone() for tx in txs))
+        (grads, *input_grads), (got, buffers) = step(params, buffers, *xs)
         assert_close(got, expected, what=str(case))
         state = purenn.state_dict(layer, params, buffers)
         for name, tensor in twin.state_dict().items():
@@ -194,9 +181,8 @@ def test_forward_gradients_and_buffers_are_torchs(case, train):
     if not expected.requires_grad:
         return
     (expected * torch.tensor(weights)).sum().backward()
-    if x.dtype == np.float32:
-        grads, gx = grads
-        assert_close(gx, tx.grad, what=f"{case}: input")
+    for i, gx in zip(floating, input_grads, strict=True):
+        assert_close(gx, txs[i].grad, what=f"{case}: input {i}")
     for name, parameter in twin.named_parameters():
         assert_close(tree.flatten(grads)[name], parameter.grad, what=f"{case}: {name}")
 
@@ -205,13 +191,16 @@ def test_forward_gradients_and_buffers_are_torchs(case, train):
 def test_defaults_and_arguments_are_torchs(case):
     ours = list(inspect.signature(getattr(L, case.name)).parameters.values())
     theirs = inspect.signature(getattr(torch.nn, case.name)).parameters
-    skip = {"dtype"} | ({"bias"} if case.name.startswith("BatchNorm") else set())
+    # torch has the bias of the norms of channels last, and no named axes
+    norm = case.name.startswith(("Batch", "Instance", "Sync", "Group"))
+    skip = {"dtype", "axis_name"} | ({"bias"} if norm else set())
     for mine in ours:
         if mine.name in skip:
             continue
-        assert mine.name in theirs
-        assert mine.default == theirs[mine.name].default
-    ordered = [p.name for p in ours if p.name not in skip]
+        name = case.renamed.get(mine.name, mine.name)
+        assert name in theirs
+        assert mine.default == theirs[name].default
+    ordered = [case.renamed.get(p.name, p.name) for p in ours if p.name not in skip]
     missing = (
         {"device", "dtype", "bias", "_weight", "_freeze", "args", "kwargs"}
         if case.name != "Linear"
@@ -241,13 +230,12 @@ def test_halves_keep_their_dtype(case, dtype):
     layer = case.ours(dtype=dtype)
     params, buffers = layer.init(KEY)
     assert all(x.dtype == dtype for x in jax.tree.leaves(params))
-    x = jnp.asarray(case.input())
-    x = x if x.dtype == jnp.int32 else x.astype(dtype)
-    run = jax.jit(lambda params, buffers, x: layer.apply(params, buffers, x, train=True))
-    out, after = run(params, buffers, x)
+    xs = [x if x.dtype == jnp.int32 else x.astype(dtype) for x in map(jnp.asarray, case.inputs())]
+    run = jax.jit(lambda params, buffers, xs: layer.apply(params, buffers, *xs, train=True))
+    out, after = run(params, buffers, xs)
     assert out.dtype == dtype
     assert jax.tree.map(lambda a: a.dtype, after) == jax.tree.map(lambda a: a.dtype, buffers)
-    wide = jax.tree.map(lambda a: a.astype("float32") if a.dtype == dtype else a, (params, buffers, x))
+    wide = jax.tree.map(lambda a: a.astype("float32") if a.dtype == dtype else a, (params, buffers, xs))
     assert_close(out, run(*wide)[0], dtype)
 
 
@@ -258,7 +246,8 @@ def test_halves_keep_their_dtype(case, dtype):
     ("name", "args", "kwargs"),
     [
         ("Linear", (100, 300), {}), ("Linear", (300, 50), {}), ("Conv1d", (20, 60, 9), {}), ("Conv2d", (16, 64, 3), {}),
-        ("Conv2d", (32, 64, 5), {"groups": 4}), ("Conv3d", (8, 32, 3), {}), ("Embedding", (200, 50), {}),
+        ("Conv2d", (32, 64, 5), {"groups": 4}), ("Conv3d", (8, 32, 3), {}), ("ConvTranspose1d", (60, 20, 9), {}),
+        ("ConvTranspose2d", (64, 32, 5), {"groups": 4}), ("Bilinear", (20, 30, 40), {}), ("Embedding", (200, 50), {}),
         ("Embedding", (200, 50), {"padding_idx": 3}),
     ],
     ids=str,
@@ -278,7 +267,7 @@ def test_initial_distributions_are_torchs(name, args, kwargs):
         assert (ours[0]["weight"] == 0).all(1).sum() == 1
 
 
-@pytest.mark.parametrize("name", ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm"])
+@pytest.mark.parametrize("name", ["BatchNorm1d", "InstanceNorm2d", "SyncBatchNorm", "LayerNorm", "RMSNorm"])
 def test_initial_constants_are_torchs(name):
     layer = getattr(L, name)(5)
     state = purenn.state_dict(layer, *layer.init(KEY))

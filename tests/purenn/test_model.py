@@ -23,6 +23,14 @@ KEY = jax.random.key(0)
 X = jnp.asarray(np.random.default_rng(0).standard_normal((4, 3)), jnp.float32)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """The laws here are about numbers and structure, not speed: XLA's optimizations would take half of the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def refused(kind, words):
     return pytest.raises(kind, match=f"^{re.escape(words)}")
 

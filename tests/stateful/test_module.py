@@ -847,6 +847,14 @@ def test_a_subclass_of_a_library_layer_overrides_forward():
     assert repr(net) == "Doubled(in_features=3, out_features=3, bias=True)"
 
 
+def test_the_functional_half_under_its_ported_names():
+    import stateful.functional
+
+    assert set(stateful.functional.__all__) == set(F.__all__)
+    assert all(getattr(nn.functional, name) is getattr(F, name) for name in F.__all__)
+    assert all(getattr(nn.init, name) is getattr(purenn.init, name) for name in purenn.init.__all__)
+
+
 # ---------------------------------------------------------------- nn.jit
 
 

@@ -15,6 +15,8 @@ import stateful as nn
 
 CLASSES = {info.module_cls: info for info in module_db}
 COVERED = [info for cls, info in CLASSES.items() if hasattr(nn, cls.__name__)]
+# Factors on the tolerance: torch's own gradient in float32 is 7e-5 from that in float64, ours 2e-6.
+ROUGH = {"CTCLoss": 10.0}
 QUICK = 10  # samples of each class and mode in the quick law
 ids = lambda info: info.module_cls.__name__  # noqa: E731
 
@@ -33,11 +35,20 @@ def convert(x):
         return type(x)(map(convert, x))
     if isinstance(x, dict):
         return {key: convert(value) for key, value in x.items()}
+    if inspect.isroutine(x):
+        return getattr(nn.functional, x.__name__)
     return x
 
 
 def inspect_arguments(module):
     """The constructor arguments of a module that keeps them as attributes (a loss, a norm)."""
+    if isinstance(module, torch.nn.TransformerEncoderLayer):
+        attention, hidden = module.self_attn, module.linear1
+        return {
+            "d_model": attention.embed_dim, "nhead": attention.num_heads, "dim_feedforward": hidden.out_features,
+            "dropout": module.dropout.p, "activation": module.activation, "layer_norm_eps": module.norm1.eps,
+            "batch_first": attention.batch_first, "norm_first": module.norm_first, "bias": hidden.bias is not None,
+        }  # fmt: skip
     names = inspect.signature(type(module).__init__).parameters
     return {n: getattr(module, n) for n in names if n not in ("self", "device", "dtype", "bias") and hasattr(module, n)}
 
@@ -62,7 +73,14 @@ def is_floating(x):
 def run(info, sample, training):
     """One sample in both worlds: forward, gradients of parameters and inputs, buffers afterwards."""
     made, given = sample.constructor_input, sample.forward_input
-    theirs = info.module_cls(*made.args, **made.kwargs).train(training)
+    for key, value in made.kwargs.items():
+        if isinstance(value, torch.Tensor) and value.dtype == torch.float64:  # FractionalMaxPool's samples
+            made.kwargs[key] = value.float()
+    if given is not None:  # one tensor may stand in two places: each gets a gradient of its own
+        given.args = [x.detach().clone().requires_grad_() if is_floating(x) else x for x in given.args]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = info.module_cls(*made.args, **made.kwargs).train(training)
     ours = build(info.module_cls, made.kwargs, made.args).train(training)
     if given is None:
         return
@@ -87,29 +105,39 @@ def run(info, sample, training):
         return ours.apply(params, buffers, *full, train=training, **kwargs)
 
     arrays = [args[i] for i in where]
-    out, after = call(params, arrays)
+    out, after = jax.jit(call)(params, arrays)
     assert_close(out, expected, what="output")
     state = theirs.state_dict()
     for path, value in nn.module.flatten(after).items():
         if path in state:
-            assert_close(value, state[path].to(torch.float32) if value.dtype == jnp.float32 else state[path].int(), what=path)
+            assert_close(
+                value, state[path].to(torch.float32) if value.dtype == jnp.float32 else state[path].int(), what=path
+            )
     outputs = [x for x in leaves(expected) if isinstance(x, torch.Tensor) and x.requires_grad]
     if not outputs:
         return
     weights = [np.cos(np.arange(x.numel())).reshape(x.shape).astype(np.float32) for x in outputs]
     named = dict(theirs.named_parameters())
     gradients = torch.autograd.grad(
-        outputs, [*named.values(), *(given.args[i] for i in where)], list(map(torch.from_numpy, weights)), allow_unused=True
+        outputs,
+        [*named.values(), *(given.args[i] for i in where)],
+        list(map(torch.from_numpy, weights)),
+        allow_unused=True,
     )
 
     def scalar(params, arrays):
         out = [x for x in jax.tree.leaves(call(params, arrays)[0]) if jnp.issubdtype(x.dtype, jnp.floating)]
         return sum((x * w).sum() for x, w in zip(out, weights, strict=False))
 
-    ours_p, ours_a = jax.grad(scalar, argnums=(0, 1))(params, arrays)
+    ours_p, ours_a = jax.jit(jax.grad(scalar, argnums=(0, 1)))(params, arrays)
     mine = [*(nn.module.flatten(ours_p)[name] for name in named), *ours_a]
     for name, x, y in zip([*named, *map(str, where)], mine, gradients, strict=True):
-        assert_close(x, torch.zeros(x.shape) if y is None else y, what=f"gradient of {name}")
+        assert_close(
+            x,
+            torch.zeros(x.shape) if y is None else y,
+            scale=ROUGH.get(info.module_cls.__name__, 1.0),
+            what=f"gradient of {name}",
+        )
 
 
 def check(info, every, training):
@@ -144,9 +172,10 @@ def test_refusals(info):
     for n, wrong in enumerate(info.module_error_inputs_func(info, **options)):
         made, given = wrong.module_error_input.constructor_input, wrong.module_error_input.forward_input
         try:
-            module = build(info.module_cls, made.kwargs, made.args)
-            if given is not None:
-                module(*convert(list(given.args)), **convert(dict(given.kwargs)))
+            with jax.enable_x64(True):  # some give float64, which is otherwise taken as float32
+                module = build(info.module_cls, made.kwargs, made.args)
+                if given is not None:
+                    module(*convert(list(given.args)), **convert(dict(given.kwargs)))
         except (ValueError, TypeError, IndexError, NotImplementedError):
             continue
         accepted.append(f"{n}: {wrong.error_regex}")
