@@ -119,7 +119,7 @@ def run(op, sample):
 
 def samples(op):
     # without TF32 or fast paths; requires_grad as the operator allows
-    dtype = torch.float32 if torch.float32 in op.dtypes else torch.int64
+    dtype = torch.int64 if op.dtypes and torch.float32 not in op.dtypes else torch.float32
     every = op.sample_inputs("cpu", dtype, requires_grad=op.supports_autograd and dtype.is_floating_point)
     return [sample for sample in every if not sample.kwargs.get("dropout_p")]  # what draws numbers has its own laws
 
