@@ -111,6 +111,7 @@ class Leaf:
     options: tuple[tuple[str, Any], ...] = ()
     trainable: bool = True
     persistent: bool = True  # part of the state_dict
+    parameter: bool = True  # declared as one; a frozen one is not trained, but stands where it stood
 
     def draw(self, rng: Any) -> jax.Array:
         """The array, from this key."""
@@ -165,7 +166,7 @@ def buffer(
         TypeError for what is neither; ValueError for an initializer without a shape.
     """
     leaf = _leaf("buffer", value_or_initializer, shape, dtype, options)
-    return replace(leaf, trainable=False, persistent=persistent)
+    return replace(leaf, trainable=False, persistent=persistent, parameter=False)
 
 
 def _leaf(op: str, source: Any, shape: Any, dtype: Any, options: Mapping[str, Any]) -> Leaf:
@@ -673,7 +674,7 @@ def _describe(tree: Mapping[str, Any], trainable: bool) -> Tree:
     return {
         name: _describe(child, trainable)
         if isinstance(child, Mapping)
-        else Leaf(tuple(jnp.shape(child)), child.dtype, trainable=trainable)
+        else Leaf(tuple(jnp.shape(child)), child.dtype, trainable=trainable, parameter=trainable)
         for name, child in tree.items()
     }
 

@@ -71,6 +71,9 @@ class Module(Remembering, Hooked):
             _grow(self, structure(model), _Promise(model), "")
             return
         for name, child in model.children().items():
+            if hasattr(Module, name):
+                remedy = "Give the child another name."
+                raise refusal("Module", "a child must not be called like a method of Module", {"name": name}, remedy)
             if isinstance(child, Leaf):
                 self._add_cell(name, child)
             elif child is None:
@@ -79,7 +82,7 @@ class Module(Remembering, Hooked):
                 self._modules[name] = child if isinstance(child, Module) else as_module(child)
 
     def _add_cell(self, name: str, leaf: Leaf, draw: Callable[[], jax.Array] | None = None, path: str = "") -> None:
-        if leaf.trainable:
+        if leaf.parameter:
             self._parameters[name] = Parameter.of(leaf, draw, path)
         else:
             self._buffers[name] = BufferCell(leaf, draw, path)

@@ -195,7 +195,9 @@ class Node(metaclass=NodeMeta):
             self._buffers[name] = None
         elif "_frame" in self.__dict__:
             if cell is None:
-                cell = self._buffers[name] = BufferCell(Leaf(jnp.shape(value), value.dtype, trainable=False))
+                cell = self._buffers[name] = BufferCell(
+                    Leaf(jnp.shape(value), value.dtype, trainable=False, parameter=False)
+                )
             self._frame.write(cell, f"{type(self).__name__}.{name}", value)
         elif cell is None:
             self._buffers[name] = BufferCell.holding(value, persistent=True)

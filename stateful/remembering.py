@@ -53,6 +53,9 @@ class Remembering(Walking):
     def update(self, params: Params | None = None, buffers: Buffers | None = None) -> Self:
         """Carries arrays back in: the inverse of `split`.
 
+        The arrays are kept, not copied: a training step that takes the memory of its state takes them away as well.
+        Carry them in when training is over, or train with ``donate=False``.
+
         Args:
             params: all of the params, or None to leave them.
             buffers: all of the buffers, or None to leave them.

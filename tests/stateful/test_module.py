@@ -624,6 +624,20 @@ def test_bad_use_is_refused_in_words(act, error, words):
         act(module)
 
 
+def test_children_called_like_methods_are_refused():
+    model = purenn.compose(lambda m, x: m.update(x), update=L.Linear(2, 2))
+    with pytest.raises(ValueError, match="a child must not be called like a method of Module, got name='update'"):
+        nn.Module(model)
+
+
+def test_a_frozen_leaf_keeps_its_place_in_an_adapted_module():
+    net = nn.Module(transforms.freeze(L.Linear(3, 2), "weight"))
+    assert list(net.state_dict()) == ["weight", "bias"]
+    assert [name for name, _ in net.named_parameters()] == ["weight", "bias"]
+    assert [list(tree) for tree in net.split()] == [["bias"], ["weight"]]
+    assert net(jnp.ones((1, 3))).shape == (1, 2)
+
+
 def test_assigning_before_init_is_refused():
     class Early(nn.Module):
         def __init__(self):
