@@ -119,7 +119,8 @@ def run(op, sample):
 
 def samples(op):
     # without TF32 or fast paths; requires_grad as the operator allows
-    dtype = torch.int64 if op.dtypes and torch.float32 not in op.dtypes else torch.float32
+    dtypes = [dtype for dtype in (torch.float32, torch.complex64, torch.int64) if dtype in op.dtypes]
+    dtype = dtypes[0] if dtypes else torch.float32
     every = op.sample_inputs("cpu", dtype, requires_grad=op.supports_autograd and dtype.is_floating_point)
     return [sample for sample in every if not sample.kwargs.get("dropout_p")]  # what draws numbers has its own laws
 
