@@ -1,12 +1,12 @@
 """freeze: weights that are not trained, and cost nothing in the step."""
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 from purenn.errors import refusal
-from purenn.model import Buffers, Leaf, Model, Params, bind, check_model, structure
-from purenn.tree import Tree, Where, combine, flatten, reorder, selected, unflatten
+from purenn.model import Buffers, Model, Params, check_model, structure
+from purenn.tree import Tree, Where, combine, flatten, selected, unflatten
+from transforms.viewing import View, trained_leaves, untrained
 
 
 def freeze(model: Model, where: Where) -> "Frozen":
@@ -29,13 +29,34 @@ def freeze(model: Model, where: Where) -> "Frozen":
     (['bias'], ['weight'])
     """
     check_model("freeze", model)
-    leaves: dict[str, Leaf] = flatten(structure(model))
-    trained = unflatten({path: leaf for path, leaf in leaves.items() if leaf.trainable})
+    trained = unflatten(trained_leaves(structure(model)))
     return Frozen(model, frozenset(selected(trained, where, "freeze")))
 
 
+def unfreeze(model: Model, where: Where = "*") -> Model:
+    """Undoes `freeze`, for all that it froze or a part of it.
+
+    Args:
+        model: what `freeze` gave.
+        where: which of the frozen leaves are to be trained again.
+
+    Returns:
+        The model with those leaves among its params; the model that was frozen, where none is left.
+
+    Errors:
+        TypeError where the outermost transform is not `freeze`; ValueError where ``where`` matches nothing frozen.
+    """
+    if not isinstance(model, Frozen):
+        remedy = "Undo transforms from the outermost inwards."
+        got = {"type(model)": type(model).__name__}
+        raise refusal("unfreeze", "model must be what freeze gave", got, remedy, TypeError)
+    thawed = selected(unflatten(dict.fromkeys(sorted(model.paths))), where, "unfreeze")
+    left = model.paths.difference(thawed)
+    return Frozen(model.model, left) if left else model.model
+
+
 @dataclass(frozen=True)
-class Frozen:
+class Frozen(View):
     """The model that `freeze` gives."""
 
     model: Model
@@ -44,58 +65,29 @@ class Frozen:
     def init(self, rng: Any) -> tuple[Params, Buffers]:
         """Draws what the model draws."""
         params, buffers = self.model.init(rng)
-        flat = flatten(params)
-        frozen = {path: leaf for path, leaf in flat.items() if path in self.paths}
-        rest = {path: leaf for path, leaf in flat.items() if path not in self.paths}
-        return unflatten(rest), self._ordered(combine(buffers, unflatten(frozen)))
-
-    def apply(
-        self, params: Params, buffers: Buffers, *args: Any, rng: Any = None, train: bool = False, **kwargs: Any
-    ) -> tuple[Any, Buffers]:
-        """Runs the model."""
-        bound = self.bind(params, buffers, rng, train)
-        out = bound(*args, **kwargs)
-        return out, bound.buffers
-
-    def bind(self, params: Params, buffers: Buffers, rng: Any = None, train: bool = False) -> "BoundFrozen":
-        """Puts the arrays in; the children are those of the model."""
-        flat = flatten(buffers)
-        if missing := self.paths.difference(flat):
-            remedy = "params and buffers come from the frozen model's own init."
-            raise refusal("freeze", "buffers must hold the frozen arrays", {"missing": sorted(missing)}, remedy)
-        frozen = unflatten({path: leaf for path, leaf in flat.items() if path in self.paths})
-        state = unflatten({path: leaf for path, leaf in flat.items() if path not in self.paths})
-        return BoundFrozen(bind(self.model, combine(params, frozen), state, rng, train), self, frozen)
+        frozen, rest = self._parts(params)
+        return rest, self.ordered(combine(buffers, frozen))
 
     def structure(self) -> Tree:
         """Lists the model's leaves, the chosen ones as not trained."""
         leaves = flatten(structure(self.model))
-        return unflatten(
-            {path: replace(leaf, trainable=False) if path in self.paths else leaf for path, leaf in leaves.items()}
+        return unflatten({path: untrained(leaf) if path in self.paths else leaf for path, leaf in leaves.items()})
+
+    def enter(self, params: Params, buffers: Buffers, rng: Any, train: bool) -> tuple[Params, Buffers, Tree]:
+        """Hands the frozen arrays over as params."""
+        if missing := self.paths.difference(flatten(buffers)):
+            remedy = "params and buffers come from the frozen model's own init."
+            raise refusal("freeze", "buffers must hold the frozen arrays", {"missing": sorted(missing)}, remedy)
+        frozen, state = self._parts(buffers)
+        return combine(params, frozen), state, frozen
+
+    def leave(self, buffers: Buffers, note: Tree) -> Buffers:
+        """Takes the frozen arrays back."""
+        return combine(buffers, note)
+
+    def _parts(self, tree: Tree) -> tuple[Tree, Tree]:
+        flat = flatten(tree)
+        return (
+            unflatten({path: leaf for path, leaf in flat.items() if path in self.paths}),
+            unflatten({path: leaf for path, leaf in flat.items() if path not in self.paths}),
         )
-
-    def _ordered(self, buffers: Buffers) -> Buffers:
-        return reorder(buffers, self._order)
-
-    @cached_property
-    def _order(self) -> Tree:
-        return self.structure()
-
-
-class BoundFrozen:
-    """A bound model whose frozen arrays stand among its buffers."""
-
-    def __init__(self, bound: Any, model: Frozen, frozen: Tree):
-        self._bound, self._model, self._frozen = bound, model, frozen
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the model."""
-        return self._bound(*args, **kwargs)
-
-    @property
-    def buffers(self) -> Buffers:
-        """The buffers after what has been called so far, with the frozen arrays."""
-        return self._model._ordered(combine(self._bound.buffers, self._frozen))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._bound, name)

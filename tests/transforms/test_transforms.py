@@ -19,8 +19,8 @@ import stateful as nn
 import transforms
 from purenn import layers as L
 from purenn import tree
-from transforms.freezing import BoundFrozen
 from transforms.training import TrainState
+from transforms.viewing import BoundView
 
 KEY = jax.random.key(0)
 X = jnp.asarray(np.random.default_rng(0).standard_normal((6, 3)), jnp.float32)
@@ -357,6 +357,19 @@ def test_metrics_that_are_refused(result, kind, words):
 # ---------------------------------------------------------------------------------------------------------------- freeze
 
 
+def test_unfreeze_undoes_freeze_whole_or_in_part():
+    frozen = transforms.freeze(pure(), ["body.*", "norm.weight"])
+    assert transforms.unfreeze(frozen) == pure()
+    assert transforms.unfreeze(frozen, "body.*") == transforms.freeze(pure(), "norm.weight")
+    with refused(ValueError, "unfreeze: where must match something, got where='head.*'."):
+        transforms.unfreeze(frozen, "head.*")
+    with refused(
+        TypeError,
+        "unfreeze: model must be what freeze gave, got type(model)='Remat'. Undo transforms from the outermost inwards.",
+    ):
+        transforms.unfreeze(transforms.remat(frozen))
+
+
 @pytest.mark.parametrize(
     ("make", "where"),
     [
@@ -447,7 +460,7 @@ def test_frozen_models_show_their_children():
     frozen = transforms.freeze(pure(), "body.*")
     params, buffers = frozen.init(KEY)
     bound = purenn.bind(frozen, params, buffers)
-    assert isinstance(bound, BoundFrozen)
+    assert isinstance(bound, BoundView)
     assert bound.body.weight is buffers["body"]["weight"]
     assert bound.head.weight is params["head"]["weight"]
     close(bound.body(X), F.linear(X, **buffers["body"]))
