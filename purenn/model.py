@@ -5,15 +5,16 @@
 arrays, for one pure call. A `stateful.Module` offers the same view, so one wire serves both.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purenn.calling import called, located, placed
 from purenn.errors import refusal
 from purenn.random import as_key, fold_name
 from purenn.tree import Tree, check_name
@@ -342,40 +343,6 @@ class Keys:
         return key if self._drawn == 1 else jax.random.fold_in(key, self._drawn - 1)
 
 
-@contextlib.contextmanager
-def located(path: str) -> Iterator[None]:
-    """Names the place in the model: in the compiled program, and once in an error that passes.
-
-    A model inside a model (one that a transform gave, say) knows its own paths only; its place is put before them.
-
-    Args:
-        path: dotted path, empty for the root.
-
-    Yields:
-        Nothing.
-    """
-    scope = jax.named_scope(path.rpartition(".")[2]) if path else contextlib.nullcontext()
-    try:
-        with scope:
-            yield
-    except Exception as error:
-        _locate(error, path)
-        raise
-
-
-def _locate(error: Any, path: str) -> None:
-    inner, left = getattr(error, "_place", ("", False))  # the path noted, and whether its root has been left
-    if not path:
-        error._place = inner, bool(inner)
-    elif not inner or left:
-        error._place = (f"{path}.{inner}" if inner else path), False
-        notes = getattr(error, "__notes__", [])
-        if inner and f"in {inner}" in notes:
-            notes[notes.index(f"in {inner}")] = f"in {error._place[0]}"
-        else:
-            error.add_note(f"in {error._place[0]}")
-
-
 class Bound:
     """A `Layer` with its arrays, for one pure call.
 
@@ -399,8 +366,7 @@ class Bound:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model."""
-        with located(self._path):
-            return self._model.forward(self, *args, **kwargs)
+        return called(self._path, partial(self._model.forward, self), args, kwargs)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._children:
@@ -461,8 +427,11 @@ class BoundModel:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model."""
-        with located(self._path), located(""):
-            mode: dict[str, Any] = {"rng": self._keys.call(), "train": self.training}
+        return called(self._path, self._run, args, kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        mode: dict[str, Any] = {"rng": self._keys.call(), "train": self.training}
+        with placed(self._path):
             out, self.buffers = self._model.apply(self._params, self.buffers, *args, **mode, **kwargs)
         return out
 
@@ -480,18 +449,39 @@ class BoundModel:
 
 
 class _Placed:
-    """What a model's own ``bind`` gave, at its place in the model around it."""
+    """What a model's own ``bind`` gave, or a child or method of that, at its place in the model around it."""
 
-    def __init__(self, bound: Any, path: str):
-        self._bound, self._path = bound, path
+    def __init__(self, bound: Any, path: str, whole: bool = True):
+        self.__dict__.update(_bound=bound, _path=path, _whole=whole)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the model."""
-        with located(self._path), located(""):
+        """Runs the model, or its part: a part calls itself by the rest of its path."""
+        if self._whole:
+            return called(self._path, self._run, args, kwargs)
+        with located(self._path):
+            return self._run(*args, **kwargs)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        with placed(self._path):
             return self._bound(*args, **kwargs)
 
+    def _part(self, value: Any) -> Any:
+        return _Placed(value, self._path, False) if callable(value) and not isinstance(value, type) else value
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._bound, name)
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._part(getattr(self._bound, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._bound, name, value)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._part(self._bound[name])
+
+    def __iter__(self) -> Iterator[Any]:
+        """The children of what is bound, in order."""
+        return map(self._part, self._bound)
 
 
 class _Branch:

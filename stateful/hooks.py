@@ -100,7 +100,7 @@ class Hooked(Node):
     register_backward_hook = register_full_backward_hook
     register_full_backward_pre_hook = register_full_backward_hook
 
-    def _run_hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run_hooked(self, *args: Any, **kwargs: Any) -> Any:
         """Runs forward between the hooks."""
         for hook, with_kwargs, _ in self._forward_pre_hooks.values():
             changed = hook(self, args, kwargs) if with_kwargs else hook(self, args)

@@ -7,15 +7,16 @@ from the cells and, if nothing failed, written back to them. So one mechanism se
 a trace, and an exception leaves nothing behind.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any, ClassVar, Self
 
 import jax
 
+from purenn.calling import called, located, placed
 from purenn.errors import refusal
-from purenn.model import Buffers, Keys, Layer, Leaf, Model, Params, located, structure
+from purenn.model import Buffers, Keys, Layer, Leaf, Model, Params, structure
 from purenn.random import as_key, fold_name
 from purenn.tree import combine, flatten
 from stateful.frame import Frame, active
@@ -106,7 +107,8 @@ class Module(Remembering, Hooked):
         if not self._opaque:
             return model.forward(self, *args, **kwargs)
         params, buffers = self._trees(self._frame.read)
-        out, after = model.apply(params, buffers, *args, rng=self._keys.call(), train=self.training, **kwargs)
+        with placed(self._path):
+            out, after = model.apply(params, buffers, *args, rng=self._keys.call(), train=self.training, **kwargs)
         self._write(after)
         return out
 
@@ -288,12 +290,11 @@ class Module(Remembering, Hooked):
             active.reset(token)
 
     def _run(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with located(self._path):
-            if method != "forward":
+        if method != "forward":
+            with located(self._path):
                 return getattr(self, method)(*args, **kwargs)
-            if not (self._forward_pre_hooks or self._forward_hooks):
-                return self.forward(*args, **kwargs)
-            return self._run_hooked(args, kwargs)
+        hooked = self._forward_pre_hooks or self._forward_hooks
+        return called(self._path, self._run_hooked if hooked else self.forward, args, kwargs)
 
     def rng(self) -> jax.Array:
         """A key that this module has not used in this call, for the random operations of a ``forward``.
@@ -361,6 +362,14 @@ class BoundModule:
     def buffers(self) -> Buffers:
         """The buffers after what has been called so far."""
         return self._copy._trees(self._frame.read)[1]
+
+    def __getitem__(self, name: Any) -> Any:
+        container: Any = self._copy
+        return getattr(self, name) if isinstance(name, str) else container[name]
+
+    def __iter__(self) -> Iterator[Any]:
+        """The children, in order."""
+        return (child for _, child in self._copy._children())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

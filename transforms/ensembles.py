@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from purenn.calling import through
 from purenn.checks import is_traced
 from purenn.errors import refusal
 from purenn.model import Buffers, Model, Params, check_model, structure
@@ -69,8 +70,10 @@ class Ensemble:
         def member(params: Params, buffers: Buffers, key: Any, *args: Any) -> tuple[Any, Buffers]:
             return self.model.apply(params, buffers, *args, rng=key, train=train, **kwargs)
 
-        in_axes = (0, 0, None if keys is None else 0, *axes)
-        return jax.vmap(member, in_axes, axis_size=self.n)(params, buffers, keys, *args)
+        def members(run: Any) -> Any:
+            return jax.vmap(run, (0, 0, 0, None if keys is None else 0, *axes), axis_size=self.n)
+
+        return through(member, members, params, buffers, keys, *args)
 
     def structure(self) -> Tree:
         """Lists the model's leaves with the axis of the members."""

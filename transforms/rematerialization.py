@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from purenn.calling import through
 from purenn.errors import refusal
 from purenn.model import Buffers, Model, Params, check_model, structure
 from purenn.tree import Tree
@@ -67,7 +69,7 @@ class Remat:
             return self.model.apply(params, buffers, *args, rng=rng, train=train, **kwargs)
 
         policy = getattr(jax.checkpoint_policies, self.policy) if isinstance(self.policy, str) else self.policy
-        return jax.checkpoint(run, policy=policy)(arrays)
+        return through(run, partial(jax.checkpoint, policy=policy), arrays)
 
     def structure(self) -> Tree:
         """Lists the model's leaves."""

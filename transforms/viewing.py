@@ -5,6 +5,7 @@ keeps float32 and shows bfloat16. Each says in two functions what the model sees
 all it says, so that they nest in any order, and the children of the model stay within reach of a loss.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -95,7 +96,7 @@ class BoundView:
     """A `View` with its arrays, for one pure call; attributes are those of the bound model."""
 
     def __init__(self, view: View, bound: Any, note: Any):
-        self._view, self._bound, self._note = view, bound, note
+        self.__dict__.update(_view=view, _bound=bound, _note=note)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model."""
@@ -108,6 +109,13 @@ class BoundView:
 
     def __getitem__(self, name: str) -> Any:
         return self._bound[name]
+
+    def __iter__(self) -> Iterator[Any]:
+        """The children of the model, in order."""
+        return iter(self._bound)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._bound, name, value)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
