@@ -1,10 +1,12 @@
 """Every initializer of torch.nn.init, as ``fn(rng, shape, dtype=float32, **options)``.
 
 Arrays do not change in place, so an initializer returns what torch's writes. Each has torch's spelling with the
-trailing underscore too. A constant one takes ``rng`` and does not look at it.
+trailing underscore too. A constant one takes ``rng`` and does not look at it. Called as torch's,
+``normal_(weight, 0, 1)`` on a parameter of a `stateful.Module`, it is that parameter's initializer from now on.
 """
 
 import functools
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,12 +24,26 @@ P = ParamSpec("P")
 _LINEAR = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 
 
+# Finds what keeps an array and can draw it anew, an object with ``promise(initializer, **options)`` and ``array()``;
+# None where nothing does. stateful.node, which knows parameters, sets it.
+keeper: Callable[[Any], Any] | None = None
+
+
 def _initializer(fn: Callable[P, jax.Array]) -> Callable[P, jax.Array]:
-    """Refuses torch's habit, an array in the place of the key, whatever follows it."""
+    """Takes torch's call as well, a parameter in the place of the key; any other array there is refused."""
+    signature = inspect.signature(fn)
+    generator = inspect.Parameter("generator", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
+    in_torch = signature.replace(parameters=[*list(signature.parameters.values())[3:], generator])
 
     @functools.wraps(fn)
     def initializer(*args: P.args, **kwargs: P.kwargs) -> jax.Array:
         rng: Any = args[0] if args else None
+        if keeper is not None and (kept := keeper(rng)) is not None:
+            options = in_torch.bind(*args[1:], **kwargs).arguments
+            if options.pop("generator", None) is not None:
+                remedy = "Modules draw from nn.manual_seed, pure initializers from rng."
+                raise refusal(fn.__name__, "generator must be None", {"generator": "a generator"}, remedy)
+            return kept.promise(initializer, **options) if rng is kept else kept.promise(initializer, **options).array()
         if _is_weight(rng):
             name = fn.__name__
             remedy = f"Arrays do not change in place: write layer.weight = init.{name}(rng, layer.weight.shape)."

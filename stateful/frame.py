@@ -4,18 +4,13 @@ A bound copy of a module reads its cells through the frame of the call. A pure c
 was given and forgets it; an object call fills it from the cells and, if nothing failed, writes back what changed.
 """
 
-import contextvars
 from typing import Any
 
 import jax
 
 from purenn.checks import is_traced
+from stateful.context import active
 from stateful.parameter import Cell
-
-# The call under way, for whoever holds an original module and means its bound copy.
-active: contextvars.ContextVar["Frame | None"] = contextvars.ContextVar("active", default=None)
-# How many constructors are running (see stateful.parameter.Parameter).
-constructing: contextvars.ContextVar[int] = contextvars.ContextVar("constructing", default=0)
 
 
 class Frame:
@@ -43,6 +38,13 @@ class Frame:
         self.values[id(cell)] = cell.array()
         self.kept.append(cell)
         return self.values[id(cell)]
+
+    def holds(self, cell: Cell) -> bool:
+        """Whether this call, or one around it, has read the cell."""
+        frame: Frame | None = self
+        while frame is not None and id(cell) not in frame.values:
+            frame = frame.outer
+        return frame is not None
 
     def write(self, cell: Cell, name: str, value: Any) -> None:
         """Replaces the array of a cell in this call."""

@@ -13,10 +13,12 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
+from purenn import init
 from purenn.errors import refusal
-from purenn.model import Composed, Layer, Leaf, Model, Structured
+from purenn.model import Composed, Layer, Leaf, Model, Structured, param
 from purenn.tree import check_name
-from stateful.frame import active, constructing
+from stateful.context import active, constructing, promising
+from stateful.in_place import InPlace
 from stateful.parameter import BufferCell, Cell, Parameter, owner
 
 # Attributes of the machinery; everything else in a node's __dict__ is its user's.
@@ -55,11 +57,8 @@ class NodeMeta(ABCMeta):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Constructs."""
-        token = constructing.set(constructing.get() + 1)
-        try:
+        with promising():
             return super().__call__(*args, **kwargs)
-        finally:
-            constructing.reset(token)
 
     @property
     def __signature__(cls) -> inspect.Signature:
@@ -185,7 +184,7 @@ class Node(metaclass=NodeMeta):
         else:
             array = cell.fitting(f"{type(self).__name__}.{name}", value)
             if constructing.get():  # what __init__ assigns is what init gives
-                self._parameters[name] = Parameter(array.astype(cell.dtype), requires_grad=cell.requires_grad)
+                cell.promise(param(array).initializer)
             else:
                 cell.put(array)
 
@@ -293,6 +292,17 @@ class Node(metaclass=NodeMeta):
             if child is not None:
                 yield name, child
 
+
+def _keeper(value: Any) -> Any:
+    """The cell that an initializer is to draw anew: ``nn.init.zeros_(self.fc.bias)``; None where it is none."""
+    cell = value if isinstance(value, InPlace) else owner(value)
+    frame = active.get()
+    if cell is not None and frame is not None and frame.holds(cell):
+        raise RuntimeError("nn.init: parameters stay as they are during a call. Initialise them before it.")
+    return cell
+
+
+init.keeper = _keeper
 
 # How plain lists and dicts of modules are registered; stateful.container fills it.
 containers: dict[type, Callable[[Any], Any]] = {}

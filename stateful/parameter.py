@@ -7,7 +7,7 @@ import copy
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ import numpy as np
 from purenn.errors import refusal
 from purenn.model import Leaf, buffer, param
 from purenn.state import as_numpy_or_jax
+from stateful.context import active
+from stateful.in_place import Changed, InPlace
 from stateful.random import key_of, take_ticket
 
 
@@ -57,10 +59,40 @@ class Cell:
         _remember(self, self._value)
         return self._value
 
-    def promise(self, initializer: Callable[..., jax.Array]) -> None:
-        """Forgets the array; another initializer will draw it, from a ticket of its own."""
-        self.leaf = replace(self.leaf, initializer=initializer, options=())
-        self._value, self._draw, self._ticket = None, None, take_ticket()
+    def promise(self, initializer: Any, **options: Any) -> Self:
+        """Forgets the array; another initializer will draw it, from a ticket of its own.
+
+        Args:
+            initializer: ``(rng, shape, dtype, **options) -> array``.
+            **options: for the initializer.
+
+        Returns:
+            This cell.
+
+        Errors:
+            What the initializer says of this shape and dtype; nothing has been changed then.
+        """
+        leaf = replace(self.leaf, initializer=initializer, options=tuple(options.items()))
+        jax.eval_shape(leaf.draw, jax.random.key(0))
+        self.leaf, self._value, self._draw, self._ticket = leaf, None, None, take_ticket()
+        return self
+
+    def change(self, change: Callable[[Any, jax.Array], jax.Array]) -> Self:
+        """Does something to the numbers, and to what ``init`` will draw.
+
+        Args:
+            change: ``(rng, old) -> new``, of the same shape.
+
+        Returns:
+            This cell.
+        """
+        if self._draw is not None:  # a whole model draws it: what it is now is what is changed
+            self.promise(param(self.array()).initializer)
+        leaf = replace(self.leaf, initializer=Changed(self.leaf, change), options=())
+        if self._value is not None:
+            self.put(change(key_of(take_ticket()), self._value))
+        self.leaf = leaf
+        return self
 
     def is_copy(self, other: "Cell") -> bool:
         """Whether a deep copy made one of the two of the other, so that both promise the same numbers."""
@@ -122,11 +154,13 @@ class Cell:
             self._value = jnp.asarray(self._value)
 
 
-class Parameter(Cell):
+class Parameter(Cell, InPlace):
     """A trained array of a module, to be assigned to an attribute: ``self.scale = nn.Parameter(jnp.ones(3))``.
 
-    Read from a module, a parameter is a plain array. Only while ``__init__`` runs, and as long as nobody has looked at
-    its numbers, it is read as this promise, so that tying weights costs nothing.
+    Read from a module, a parameter is a plain array. Only while ``__init__`` or `Module.for_each` runs, and as long as
+    nobody has looked at its numbers, it is read as this promise, so that tying and initialising weights costs nothing:
+    ``nn.init.zeros_(self.fc.bias)`` and ``self.fc.weight.data.normal_(0, 0.02)`` promise other numbers. A promise that
+    was kept elsewhere (in a list, say) is, during a call, the array of that call.
 
     Args:
         value_or_initializer: an array, or a function ``(rng, shape, dtype, **options) -> array``.
@@ -151,6 +185,8 @@ class Parameter(Cell):
             shape, requires_grad = None, shape
         if hasattr(value_or_initializer, "detach"):
             value_or_initializer = as_numpy_or_jax(value_or_initializer)
+        elif isinstance(value_or_initializer, InPlace):
+            value_or_initializer = value_or_initializer.array()
         leaf = param(value_or_initializer, shape, dtype, **options)
         super().__init__(replace(leaf, trainable=requires_grad))
 
@@ -170,11 +206,21 @@ class Parameter(Cell):
     def requires_grad(self, value: bool) -> None:
         self.leaf = replace(self.leaf, trainable=bool(value))
 
-    def __jax_array__(self) -> jax.Array:
-        return self.array()
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Freezes or thaws.
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.array(), dtype=dtype, copy=copy)
+        Args:
+            requires_grad: whether the leaf is among params.
+
+        Returns:
+            This parameter.
+        """
+        self.requires_grad = requires_grad
+        return self
+
+    def __jax_array__(self) -> jax.Array:
+        frame = active.get()
+        return self.array() if frame is None else frame.read(self)
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape}, dtype={self.dtype}, requires_grad={self.requires_grad})"

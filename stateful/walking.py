@@ -7,6 +7,7 @@ import jax
 
 from purenn.errors import refusal
 from purenn.model import Buffers, Params
+from stateful.context import promising
 from stateful.node import Node
 from stateful.parameter import BufferCell, Cell, Parameter
 
@@ -251,6 +252,9 @@ class Walking(Node):
     def for_each(self, fn: Callable[["Walking"], Any]) -> Self:
         """Calls ``fn`` on every module, children first; torch's ``module.apply(fn)``.
 
+        As in a constructor, a parameter that nobody has looked at is read as its promise, so that what ``fn``
+        initialises is drawn once.
+
         Args:
             fn: function of a module.
 
@@ -259,5 +263,6 @@ class Walking(Node):
         """
         for child in self.children():
             child.for_each(fn)
-        fn(self)
+        with promising():
+            fn(self)
         return self
