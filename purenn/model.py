@@ -113,6 +113,7 @@ class Leaf:
     trainable: bool = True
     persistent: bool = True  # part of the state_dict
     parameter: bool = True  # declared as one; a frozen one is not trained, but stands where it stood
+    norm: bool = False  # scale or shift of a normaliser, which low precision leaves in the dtype of reductions
 
     def draw(self, rng: Any) -> jax.Array:
         """The array, from this key."""

@@ -1,7 +1,7 @@
 """Layers that normalise, with and without running statistics."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -12,7 +12,12 @@ import numpy as np
 from purenn import functional as F
 from purenn import init
 from purenn.errors import as_array, check_floating, check_sizes, refusal
-from purenn.model import Layer, buffer, param
+from purenn.model import Layer, Leaf, buffer, param
+
+
+def _affine(initializer: Any, shape: tuple[int, ...], dtype: Any) -> Leaf:
+    """The scale or the shift of a normaliser."""
+    return replace(param(initializer, shape, dtype), norm=True)
 
 
 class _ChannelNorm(Layer):
@@ -33,8 +38,8 @@ class _ChannelNorm(Layer):
         """``weight`` (1), ``bias`` (0), (C,), and the running mean (0), variance (1) and number of batches."""
         shape, track = (self.num_features,), self.track_running_stats
         return {
-            "weight": param(init.ones, shape, self.dtype) if self.affine else None,
-            "bias": param(init.zeros, shape, self.dtype) if self.affine and self.bias else None,
+            "weight": _affine(init.ones, shape, self.dtype) if self.affine else None,
+            "bias": _affine(init.zeros, shape, self.dtype) if self.affine and self.bias else None,
             "running_mean": buffer(init.zeros, shape, self.dtype) if track else None,
             "running_var": buffer(init.ones, shape, self.dtype) if track else None,
             "num_batches_tracked": buffer(init.zeros, (), _COUNTER) if track else None,
@@ -349,8 +354,8 @@ class GroupNorm(Layer):
         """``weight`` (1) and ``bias`` (0), (C,)."""
         shape = (self.num_channels,)
         return {
-            "weight": param(init.ones, shape, self.dtype) if self.affine else None,
-            "bias": param(init.zeros, shape, self.dtype) if self.affine and self.bias else None,
+            "weight": _affine(init.ones, shape, self.dtype) if self.affine else None,
+            "bias": _affine(init.zeros, shape, self.dtype) if self.affine and self.bias else None,
         }
 
     def forward(self, m: Any, input: jax.Array) -> jax.Array:
@@ -393,8 +398,8 @@ class LayerNorm(Layer):
         """``weight`` (1) and ``bias`` (0), of ``normalized_shape``."""
         affine, shape = self.elementwise_affine, self._shape
         return {
-            "weight": param(init.ones, shape, self.dtype) if affine else None,
-            "bias": param(init.zeros, shape, self.dtype) if affine and self.bias else None,
+            "weight": _affine(init.ones, shape, self.dtype) if affine else None,
+            "bias": _affine(init.zeros, shape, self.dtype) if affine and self.bias else None,
         }
 
     def forward(self, m: Any, input: jax.Array) -> jax.Array:
@@ -440,7 +445,7 @@ class RMSNorm(Layer):
 
     def children(self) -> Mapping[str, Any]:
         """``weight`` (1), of ``normalized_shape``."""
-        return {"weight": param(init.ones, self._shape, self.dtype) if self.elementwise_affine else None}
+        return {"weight": _affine(init.ones, self._shape, self.dtype) if self.elementwise_affine else None}
 
     def forward(self, m: Any, x: jax.Array) -> jax.Array:
         """``(*, *normalized_shape) -> (*, *normalized_shape)``."""
