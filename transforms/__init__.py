@@ -2,27 +2,43 @@
 
 from transforms.accumulation import accumulate
 from transforms.averaging import Average, ema, read_average, start_average, update_average
+from transforms.curvature import hvp, ntk
 from transforms.ensembles import ensemble
 from transforms.freezing import freeze, unfreeze
 from transforms.gradients import value_and_grad
+from transforms.linearizing import linearize
 from transforms.merging import merge
+from transforms.parametrization import Parametrization
+from transforms.parametrizing import parametrize
+from transforms.per_example import per_example_grad
 from transforms.rematerialization import remat
 from transforms.training import TrainState, TrainStep, train_step
+from transforms.weight_norms import SpectralNorm, WeightNorm, spectral_norm, weight_norm
 
 __all__ = [
     "Average",
+    "Parametrization",
+    "SpectralNorm",
     "TrainState",
     "TrainStep",
+    "WeightNorm",
     "accumulate",
     "ema",
     "ensemble",
     "freeze",
+    "hvp",
+    "linearize",
     "merge",
+    "ntk",
+    "parametrize",
+    "per_example_grad",
     "read_average",
     "remat",
+    "spectral_norm",
     "start_average",
     "train_step",
     "unfreeze",
     "update_average",
     "value_and_grad",
+    "weight_norm",
 ]

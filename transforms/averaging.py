@@ -20,7 +20,7 @@ class Average(NamedTuple):
     """An average of params so far: a plain pytree."""
 
     mean: Params  # float32 at least
-    count: jax.Array  # () int32: updates
+    updates: jax.Array  # () int32: how many
 
 
 def start_average(params: Params) -> Average:
@@ -51,13 +51,13 @@ def update_average(average: Average, params: Params, decay: Decay, debias: bool 
     Torch:
         ``torch.optim.swa_utils.get_ema_multi_avg_fn``, identical without ``debias``.
     """
-    rate = 1 - jnp.asarray(decay(average.count) if callable(decay) else decay, jnp.float32)
+    rate = 1 - jnp.asarray(decay(average.updates) if callable(decay) else decay, jnp.float32)
     if debias:
-        rate = rate / (1 - (1 - rate) ** (average.count + 1).astype(jnp.float32))
-    rate = jnp.where(average.count == 0, 1.0, rate)
+        rate = rate / (1 - (1 - rate) ** (average.updates + 1).astype(jnp.float32))
+    rate = jnp.where(average.updates == 0, 1.0, rate)
     params = jax.lax.stop_gradient(params)
     mean = jax.tree.map(lambda m, p: m + rate.astype(m.dtype) * (_wide(p) - m), average.mean, params)
-    return Average(mean, average.count + 1)
+    return Average(mean, average.updates + 1)
 
 
 def read_average(average: Average, params: Params) -> Params:
@@ -173,4 +173,4 @@ class Averaged(Rewriting):
         return self._join(buffers, note)
 
     def _join(self, buffers: Buffers, average: Average) -> Buffers:
-        return {**buffers, "averaged": average.mean, "n_averaged": average.count}
+        return {**buffers, "averaged": average.mean, "n_averaged": average.updates}

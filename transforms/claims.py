@@ -1,0 +1,179 @@
+"""Claims: one weight of a model, the parametrizations that compute it, and the names of the arrays they keep."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purenn.calling import located
+from purenn.errors import refusal
+from purenn.model import Bound, Keys, Leaf
+from purenn.tree import flatten, unflatten
+from transforms.parametrization import Parametrization
+
+Arrays = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One weight, and the chain that computes it: the first from the raw arrays, each other from what came before.
+
+    Args:
+        path: of the weight in the plain model.
+        chain: parametrizations, fitted to the weight.
+        raws: names and declarations of the arrays that the first one takes.
+    """
+
+    path: str
+    chain: tuple[Parametrization, ...]
+    raws: tuple[tuple[str, Leaf], ...] = ()
+
+    def leaves(self) -> dict[str, Leaf]:
+        """What is kept in place of the weight, by path."""
+        kept = {self._place(0, name, None): leaf for name, leaf in self.raws}
+        for i, p in enumerate(self.chain):
+            kept |= {self._place(i, name, i): leaf for name, leaf in flatten(p.structure()).items()}
+        return kept
+
+    def count(self) -> int:
+        """How many arrays are kept; fewer paths mean that two claim one name."""
+        return len(self.raws) + sum(len(flatten(p.structure())) for p in self.chain)
+
+    def compute(self, arrays: Mapping[str, Any], keys: Keys, train: bool) -> tuple[Any, Arrays]:
+        """Computes the weight.
+
+        Args:
+            arrays: what is kept, by path.
+            keys: of the model.
+            train: training or evaluation.
+
+        Returns:
+            ``(weight, buffers)``: the weight, and the own buffers afterwards, by path.
+        """
+        weights = [arrays[self._place(0, name, None)] for name, _ in self.raws]
+        after: Arrays = {}
+        for i, p in enumerate(self.chain):
+            own = {name: arrays[self._place(i, name, i)] for name in flatten(p.structure())}
+            m = self._bind(i, own, keys, train)
+            with located(self.path):
+                weights = [p.forward(m, *weights)]
+            after |= {self._place(i, name, i): array for name, array in flatten(m.buffers).items()}
+        return weights[0], after
+
+    def start(self, weight: Any, keys: Keys, exact: bool) -> Arrays:
+        """Computes what is kept from the weight of the plain model.
+
+        Args:
+            weight: the array.
+            keys: of the model.
+            exact: whether the chain must give this weight; else each parametrization begins with what the one before
+                gives, as torch registers them.
+
+        Returns:
+            The arrays by path.
+        """
+        with located(self.path):
+            bounds, raws = self._begin(weight, keys, exact)
+            if exact and len(self.chain) > 1:
+                raws = weight
+                for p, m in reversed(list(zip(self.chain, bounds, strict=True))):
+                    raws = p.right_inverse(m, raws)
+        kept = {self._place(0, name, None): raw for name, raw in _named(raws).items()}
+        for i, m in enumerate(bounds):
+            own = flatten(m._params) | flatten(m.buffers)
+            kept |= {self._place(i, name, i): array for name, array in own.items()}
+        return kept
+
+    def _begin(self, weight: Any, keys: Keys, exact: bool) -> tuple[list[Bound], Any]:
+        bounds: list[Bound] = []
+        raws: Any = ()
+        for i, p in enumerate(self.chain):
+            drawn = p.init(self._keys(i, keys).own()) if p.structure() else ({}, {})
+            m = self._bind(i, flatten(drawn[0]) | flatten(drawn[1]), keys, False)
+            p.begin(m, weight)
+            if i == 0:
+                raws = _inverse(p, m, weight, exact)
+            if i + 1 < len(self.chain):
+                weight = p.forward(m, *_named(raws).values()) if i == 0 else p.forward(m, weight)
+            bounds.append(m)
+        return bounds, raws
+
+    def _bind(self, i: int, own: Arrays, keys: Keys, train: bool) -> Bound:
+        p = self.chain[i]
+        leaves: dict[str, Leaf] = flatten(p.structure())
+        params = unflatten({name: array for name, array in own.items() if leaves[name].trainable})
+        buffers = unflatten({name: array for name, array in own.items() if not leaves[name].trainable})
+        return Bound(p, params, buffers, self._keys(i, keys), train, type(p).__name__)
+
+    def _keys(self, i: int, keys: Keys) -> Keys:
+        *parents, name = self.path.split(".")
+        for part in (*parents, "parametrizations", name, str(i)):
+            keys = keys.child(part)
+        return keys
+
+    def _place(self, i: int, array: str, position: int | None) -> str:
+        parent, _, name = self.path.rpartition(".")
+        return f"{parent}.{self.chain[i].place(name, array, position)}".lstrip(".")
+
+
+def _named(raws: Any) -> Arrays:
+    if isinstance(raws, (tuple, list)):
+        return {f"original{i}": raw for i, raw in enumerate(raws)}
+    return {"original": raws}
+
+
+def _inverse(p: Parametrization, m: Bound, weight: Any, exact: bool) -> Any:
+    try:
+        return p.right_inverse(m, weight)
+    except NotImplementedError:
+        if exact:
+            raise
+        return weight  # as torch does: the weight becomes the raw array
+
+
+def claim(op: str, path: str, weight: Leaf, chain: tuple[Parametrization, ...]) -> Claim:
+    """Fits a chain to a weight; nothing is computed.
+
+    Args:
+        op: name of the caller.
+        path: of the weight.
+        weight: its declaration.
+        chain: the parametrizations.
+
+    Returns:
+        The claim.
+
+    Errors:
+        ValueError where two of them claim one name, or the chain gives another shape or dtype.
+    """
+    made = Claim(path, tuple(p.fit(weight) for p in chain))
+    shape = jax.ShapeDtypeStruct(weight.shape, weight.dtype)
+    raws = _shapes(lambda rng, w: _named(made._begin(w, Keys.root(op, rng), False)[1]), shape)
+    made = replace(made, raws=tuple((name, _raw(made.chain[0], weight, raw)) for name, raw in raws.items()))
+    if len(made.leaves()) < made.count():
+        names = [type(p).__name__ for p in chain]
+        rule = "no two parametrizations of one weight may keep an array under one name"
+        raise refusal(op, rule, {"path": path, "parametrizations": names}, "Merge the first before the second.")
+    leaves = made.leaves()
+    given = jax.eval_shape(
+        lambda rng, arrays: made.compute(arrays, Keys.root(op, rng), False)[0],
+        jax.random.key(0),
+        {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in leaves.items()},
+    )
+    if (given.shape, given.dtype) != (weight.shape, weight.dtype):
+        got = {"path": path, "shape": weight.shape, "dtype": str(weight.dtype)}
+        got |= {"computed shape": given.shape, "computed dtype": str(given.dtype)}
+        raise refusal(op, "a parametrization must keep the shape and dtype of the weight", got)
+    return made
+
+
+def _shapes(fn: Callable[..., Any], weight: jax.ShapeDtypeStruct) -> dict[str, Any]:
+    return jax.eval_shape(fn, jax.random.key(0), weight)
+
+
+def _raw(p: Parametrization, weight: Leaf, raw: Any) -> Leaf:
+    floating = bool(jnp.issubdtype(raw.dtype, jnp.inexact))
+    trained = weight.trainable and p.trains and floating
+    return Leaf(raw.shape, raw.dtype, trainable=trained, parameter=weight.parameter and floating)
