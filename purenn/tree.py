@@ -102,7 +102,23 @@ def selected(tree: Mapping[str, Any], where: Where, op: str = "where") -> list[s
     Errors:
         ValueError where a glob, or the predicate, chooses nothing.
     """
-    flat = flatten(tree)
+    return choose(flatten(tree), where, op)
+
+
+def choose(flat: Mapping[str, Any], where: Where, op: str = "where") -> list[str]:
+    """Lists the names that ``where`` chooses, among names of any kind.
+
+    Args:
+        flat: ``{name: leaf}``.
+        where: see the module.
+        op: name of the caller, for the error.
+
+    Returns:
+        The names, in the order of the dict.
+
+    Errors:
+        ValueError where a glob, or the predicate, chooses nothing.
+    """
     if callable(where):
         chosen = {path for path, leaf in flat.items() if where(path, leaf)}
         if not chosen:

@@ -1,44 +1,42 @@
-"""Checkpoints: a state_dict in one safetensors file, written whole or not at all.
+"""Checkpoints: state_dicts and whole trees in files, written whole or not at all, and checked when they are read.
 
-The file is ``u64 length, JSON header, raw little-endian arrays``. A new one is written beside the old, synced, and
-renamed over it; then the folder is synced. A tied array is stored once; the metadata maps its other names to that one.
+What is written is an ordinary safetensors file (or a set of them, or another format by the name of the file), with a
+checksum of every array in its metadata. Nothing in a file is ever run.
 """
 
-import contextlib
-import json
 import os
-import secrets
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import safetensors
-
 from purenn.errors import refusal
-from purenn.state import as_numpy_or_jax
-from purenn.tree import flatten
+from purenn.tree import Where
+from stateful.checkpoint_content import Content
+from stateful.checkpoint_files import SHARD_BYTES, opened, write
+from stateful.checkpoint_into import fill
+from stateful.checkpoint_names import Renaming, chosen
+from stateful.checkpoint_placing import Placement, arrays_of, as_dtype
+from stateful.checkpoint_report import LoadReport
+from stateful.checkpoint_restoring import restored
+from stateful.checkpoint_tree import content_of
 from stateful.module import Module
 
-_DTYPES = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16, "F8_E4M3": jnp.float8_e4m3fn,
-    "F8_E5M2": jnp.float8_e5m2, "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U64": np.uint64,
-    "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_, "C64": np.complex64,
-}  # fmt: skip
-_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+Path = str | os.PathLike[str]
 
 
-def save(path: str | os.PathLike[str], module_or_tree: Any) -> None:
-    """Writes the arrays of a module, or of a tree, as a safetensors file.
+def save(path: Path, module_or_tree: Any, *, fsync: bool = True, shard_bytes: int = SHARD_BYTES) -> None:
+    """Writes the arrays of a module, or of any tree, to a file.
 
     Args:
-        path: of the file; what is there is replaced, whole, or stays.
-        module_or_tree: a Module (its state_dict is saved), or a dict of arrays, nested or with dotted names.
+        path: of the file; what is there is replaced, whole, or stays. A name that ends in ``.safetensors.index.json``
+            makes a set of files, ``.npz`` numpy's format, ``.pt`` and ``.pth`` torch's, everything else safetensors.
+        module_or_tree: a Module (its state_dict is saved), a dict of arrays, nested or with dotted names, or any
+            pytree: a TrainState with its optimizer state and rng, for example. Leaves are arrays, PRNG keys, Python
+            numbers, strings and None. A leaf that stands in two places is stored once.
+        fsync: whether a power cut after the return cannot undo it; False is quicker.
+        shard_bytes: that one file of a set may hold.
 
     Errors:
-        TypeError for what holds no arrays, or a dtype the format lacks; OSError where the file cannot be written.
+        TypeError for leaves that cannot be saved; OSError where the file cannot be written, with the numbers where the
+        disk is full.
 
     >>> import os, tempfile, stateful as nn
     >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
@@ -46,122 +44,123 @@ def save(path: str | os.PathLike[str], module_or_tree: Any) -> None:
     >>> sorted(nn.load(path))
     ['bias', 'weight']
     """
-    arrays, aliases = _distinct(_state_of(module_or_tree))
-    with _replacing(Path(path)) as file:
-        _write(file, arrays, aliases)
+    write(path, content_of(module_or_tree), fsync, shard_bytes)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads a safetensors file.
+def load(
+    path: Path,
+    *,
+    dtype: Any = None,
+    where: Where | None = None,
+    map: Renaming | None = None,
+    prefix: str = "",
+    device: Placement = None,
+    verify: bool = True,
+) -> dict[str, Any]:
+    """Reads a file: safetensors, a set by its index, ``.npz``, or what ``torch.save`` wrote.
+
+    Args:
+        path: of the file. Its content says what it is, not its name.
+        dtype: that floating arrays are cast to.
+        where: chooses names, as everywhere: a glob, several, or a predicate ``(name, entry) -> bool``.
+        map: renames: ``{regular expression: replacement}``, each replaced in every name, or a function of a name.
+        prefix: takes only names that begin with it, without it.
+        device: a device or sharding, or a function ``(name, shape, dtype)`` that gives one; arrays go there one by one.
+        verify: whether checksums are checked before a value is used. Files of others have none.
+
+    Returns:
+        ``{dotted name: array}``, for ``module.load_state_dict`` or ``purenn.load_state_dict``; keys are typed PRNG keys
+        again, scalars Python's. Arrays of 64-bit dtypes stay numpy's where x64 is off, so that nothing is narrowed.
+
+    Errors:
+        CheckpointError for a file that is damaged, or made to deceive; ValueError where ``prefix``, ``map`` or
+        ``where`` matches nothing; TypeError for a ``dtype`` that is not floating.
+    """
+    dtype = as_dtype("load", dtype)
+    with opened(path, verify) as content:
+        return arrays_of(chosen("load", content, prefix, map, where), dtype, device, os.fspath(path))
+
+
+def load_into(
+    module: Module,
+    path: Path,
+    *,
+    strict: bool = True,
+    where: Where | None = None,
+    map: Renaming | None = None,
+    prefix: str = "",
+    verify: bool = True,
+) -> LoadReport:
+    """Loads a file into a module: in its dtypes, to its devices, one array after the other.
+
+    What does not fit is known before a number is read, and nothing changes unless everything can be done. A module
+    that has not drawn its arrays yet never does.
+
+    Args:
+        module: a Module.
+        path: of the file; see `load`.
+        strict: whether missing and unexpected names are errors.
+        where: see `load`; the other names of the file are not unexpected.
+        map: see `load`.
+        prefix: see `load`.
+        verify: see `load`.
+
+    Returns:
+        The report: what was loaded, missing, unexpected, and cast to a dtype that holds less.
+
+    Errors:
+        TypeError for what is no Module; MisfitError, with the report, where the file does not fit; CheckpointError
+        for a damaged file.
+
+    >>> import os, tempfile, stateful as nn
+    >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
+    >>> nn.save(path, nn.Sequential(nn.Linear(3, 2), nn.ReLU()))
+    >>> report = nn.load_into(nn.Linear(3, 2), path, prefix="0.")
+    >>> report.loaded, report.verified
+    (('weight', 'bias'), True)
+    """
+    if not isinstance(module, Module):
+        remedy = "For a pure model: purenn.load_state_dict(model, nn.load(path)); for a tree: nn.restore."
+        raise refusal("load_into", "module must be a Module", {"type": type(module).__name__}, remedy, TypeError)
+    with opened(path, verify) as content:
+        content = chosen("load_into", content, prefix, map, where)
+        return fill(module, content, strict, os.fspath(path), verify and content.checked)
+
+
+def restore(path: Path, like: Any, *, strict: bool = True, device: Placement = None, verify: bool = True) -> Any:
+    """Reads a file that `save` made of a tree back into a tree.
 
     Args:
         path: of the file.
+        like: a tree of the structure wanted: arrays, ``jax.ShapeDtypeStruct`` (of ``jax.eval_shape``), PRNG keys and
+            scalars. Their values do not count, and arrays may have been donated. Shapes and dtypes must be the
+            file's. numpy arrays come back as numpy's.
+        strict: whether missing and unexpected names are errors; with False a missing leaf keeps its value.
+        device: see `load`; None puts each array where its leaf of ``like`` was put on purpose, by its sharding.
+        verify: see `load`.
 
     Returns:
-        ``{dotted name: array}``, for ``module.load_state_dict`` or ``purenn.load_state_dict``. Arrays of 64-bit dtypes
-        stay numpy's where x64 is off, so that nothing is narrowed.
+        A tree like ``like``; every array has memory of its own.
 
     Errors:
-        ValueError for a file that is damaged, truncated or of another format.
+        MisfitError, with the report, where the file does not fit; CheckpointError for a damaged file.
     """
-    content = Path(path).read_bytes()
-    try:
-        # the format's own reader checks the header: names, offsets, sizes
-        found = safetensors.deserialize(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except (safetensors.SafetensorError, ValueError) as error:
-        got = {"path": str(path), "size": len(content)}
-        remedy = f"It is damaged, cut short or of another format: {error}"
-        raise refusal("load", "the file must be a whole safetensors file", got, remedy) from error
-    parts = dict(found)
-    names = [name for name in header if name != "__metadata__"]
-    state = {name: _array(str(path), name, parts[name]) for name in names}
-    for alias, name in (header.get("__metadata__") or {}).items():
-        if name in state and alias not in state:
-            state[alias] = state[name]
-    return state
+    with opened(path, verify) as content:
+        return restored(content, like, strict, device, os.fspath(path))
 
 
-def _state_of(source: Any) -> dict[str, Any]:
-    if isinstance(source, Module):
-        return source.state_dict()
-    if not isinstance(source, Mapping):
-        got = {"type": type(source).__name__}
-        raise refusal("save", "what is saved must be a Module or a dict of arrays", got, kind=TypeError)
-    if any(isinstance(value, Mapping) for value in source.values()):
-        return flatten(source)
-    return dict(source)
+def inspect(path: Path, *, verify: bool = True) -> Content:
+    """Lists what a file holds, without its numbers.
 
+    Args:
+        path: of the file; see `load`.
+        verify: whether the checksum of the header is checked.
 
-def _distinct(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Each array once, and the other names of those that have several."""
-    first: dict[int, str] = {}
-    arrays, aliases = {}, {}
-    for name, value in state.items():
-        if not isinstance(name, str) or name == "__metadata__":
-            raise refusal("save", "a name must be a string, and not __metadata__", {"name": name})
-        if id(value) in first:
-            aliases[name] = first[id(value)]
-            continue
-        first[id(value)] = name
-        arrays[name] = _contiguous(name, value)
-    return arrays, aliases
+    Returns:
+        Names, shapes and dtypes. Its arrays can no longer be read.
 
-
-def _contiguous(name: str, value: Any) -> np.ndarray:
-    value = value if isinstance(value, jax.Array) or not hasattr(value, "dtype") else as_numpy_or_jax(value)
-    if not hasattr(value, "dtype") or jnp.issubdtype(value.dtype, jax.dtypes.extended):
-        got = {name: str(getattr(value, "dtype", type(value).__name__))}
-        remedy = "A PRNG key is saved as jax.random.key_data(key)."
-        raise refusal("save", f"{name} must be an array of numbers", got, remedy, TypeError)
-    array = np.asarray(value)
-    if array.dtype.newbyteorder("<") not in _NAMES:
-        raise refusal("save", f"{name} must have a dtype of the format", {"dtype": str(array.dtype)}, kind=TypeError)
-    # C order and little-endian: the file holds raw bytes
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
-
-
-def _write(file: Any, arrays: Mapping[str, np.ndarray], aliases: Mapping[str, str]) -> None:
-    header: dict[str, Any] = {"__metadata__": dict(sorted(aliases.items()))} if aliases else {}
-    header |= dict.fromkeys(arrays)
-    # wide items first, so that every array is aligned to its own
-    ordered = sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize)
-    offset = 0
-    for name, array in ordered:
-        header[name] = {
-            "dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes],
-        }  # fmt: skip
-        offset += array.nbytes
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    file.write(len(text).to_bytes(8, "little") + text)
-    for _, array in ordered:
-        file.write(array.reshape(-1).view(np.uint8))
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Any]:
-    """A file beside ``path`` that takes its place, durably, once it is written."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(beside, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _array(path: str, name: str, part: Mapping[str, Any]) -> Any:
-    if part["dtype"] not in _DTYPES:
-        raise refusal("load", f"{name} must have a known dtype", {"dtype": part["dtype"], "path": path})
-    array = np.frombuffer(part["data"], _DTYPES[part["dtype"]]).reshape(part["shape"])
-    narrowed = jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype
-    return array if narrowed else jnp.array(array)
+    Errors:
+        CheckpointError for a file that is not as its format has it.
+    """
+    with opened(path, verify) as content:
+        return content

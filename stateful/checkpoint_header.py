@@ -1,0 +1,303 @@
+"""The header of a safetensors file: read with every rule of the format, and written.
+
+``u64 length, JSON, arrays``: the JSON names each array's dtype, shape and place; the arrays lie one after the other,
+without holes, in C order and little-endian. Metadata is a dict of strings, and holds here:
+
+- ``"format": "pt"``: names and layouts are torch's, as readers of such files want to know;
+- ``"purenn"``: JSON with the CRC-32 of every array, and with what the format cannot say (see `Notes`);
+- ``"purenn.header"``: the CRC-32 of the header itself, computed with zeros in the place of its own digits;
+- every other name of a tied array, with the name that it is stored by, as safetensors' own ``save_model`` does.
+"""
+
+import json
+import math
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stateful.checkpoint_content import Content, scalar_from_text, scalar_to_text
+from stateful.checkpoint_dtypes import BY_NAME, FORMAT, bits, nbytes, stored_as
+from stateful.checkpoint_error import broken
+
+LIMIT = 100_000_000  # bytes of a header, by the format
+MAX_RANK = 32
+_WIDE_LIMIT = 25_000_000  # of one with other letters than ASCII, which take four times the memory
+_MAX_VALUES = 3_000_000  # of values in a header: a hostile one is millions of empty lists
+NOTES, HEADER_CHECK = "purenn", "purenn.header"
+RESERVED = ("format", NOTES, HEADER_CHECK, "__metadata__")
+_ZEROS = "00000000"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an array lies in a file, and what it is."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    start: int  # after the header
+    end: int
+
+
+@dataclass
+class Notes:
+    """What the metadata says beyond the format."""
+
+    crc32: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    scalars: dict[str, list[str]] = field(default_factory=dict)
+    stored: dict[str, list[Any]] = field(default_factory=dict)  # name: [dtype, shape], where the format has another
+    shard: str = ""  # which of a set
+
+
+@dataclass
+class Header:
+    """A header, checked."""
+
+    places: dict[str, Place]
+    notes: Notes | None  # None: the file is not ours
+    aliases: dict[str, str]
+    length: int  # where the arrays begin
+
+
+def read_header(path: str | os.PathLike[str], file: Any, size: int, verify: bool) -> Header:
+    """Reads and checks the header of a file.
+
+    Args:
+        path: for errors.
+        file: open for reading, at its beginning.
+        size: bytes of the file.
+        verify: whether to check the header's own checksum.
+
+    Returns:
+        What it says.
+
+    Errors:
+        CheckpointError where anything is not as the format has it.
+    """
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or not 2 <= length <= min(LIMIT, size - 8):
+        got = {"size": size, "its length": length if len(start) == 8 else None}
+        raise broken(path, "the file must be a whole safetensors file", got)
+    text = file.read(length)
+    content = _parse(path, text)
+    metadata = _metadata(path, content.pop("__metadata__", {}))
+    places = {name: _place(path, name, value) for name, value in content.items()}
+    _check_layout(path, places, size - 8 - length)
+    notes = _notes(path, metadata, places)
+    if notes is not None and verify:
+        check_itself(path, text, metadata[HEADER_CHECK])
+    return Header(_as_they_were(path, places, notes), notes, _aliases(metadata, places, notes), 8 + length)
+
+
+def _parse(path: Any, text: bytes) -> dict[str, Any]:
+    if not text.startswith(b"{"):
+        raise broken(path, "the header must begin with a brace", {"its beginning": text[:16]})
+    values = text.count(b",") + text.count(b"[") + text.count(b"{")
+    if values > _MAX_VALUES or (len(text) > _WIDE_LIMIT and not text.isascii()):
+        raise broken(path, "the header must fit into memory", {"bytes": len(text), "values": values})
+    try:
+        return json.loads(text.decode(), object_pairs_hook=no_duplicates, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise broken(path, "the header must be JSON", {"error": str(error)}) from error
+
+
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses a name that stands twice in one object: two readers would see two things.
+
+    Args:
+        pairs: from ``json.loads(object_pairs_hook=)``.
+
+    Returns:
+        The object.
+
+    Raises:
+        ValueError: a name stands twice.
+    """
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a name stands twice")
+    return content
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _metadata(path: Any, metadata: Any) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise broken(path, "__metadata__ must be a dict of strings", {"__metadata__": metadata})
+    return metadata
+
+
+def _place(path: Any, name: str, value: Any) -> Place:
+    if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
+        raise broken(path, "an array must have dtype, shape and data_offsets", {name: value})
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in FORMAT:
+        remedy = f"Known ones are {', '.join(FORMAT)}."
+        raise broken(path, "an array must have a known dtype", {"name": name, "dtype": dtype}, remedy)
+    if not _naturals(shape) or len(shape) > MAX_RANK or not _naturals(offsets) or len(offsets) != 2:
+        got = {"name": name, "shape": shape, "data_offsets": offsets}
+        raise broken(path, f"shape must be at most {MAX_RANK} sizes, and data_offsets two places", got)
+    start, end = offsets
+    if 8 * (end - start) != math.prod(shape) * bits(FORMAT[dtype]):
+        got = {"name": name, "dtype": dtype, "shape": shape, "data_offsets": offsets}
+        raise broken(path, "data_offsets must hold the bytes of the array", got)
+    return Place(FORMAT[dtype], tuple(shape), start, end)
+
+
+def _naturals(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**63 for value in values)
+
+
+def _check_layout(path: Any, places: Mapping[str, Place], size: int) -> None:
+    end = 0
+    for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].end)):
+        if place.start != end:
+            got = {"name": name, "begins": place.start, "the last one ends": end}
+            raise broken(path, "arrays must lie one after the other", got)
+        end = place.end
+    if end != size:
+        raise broken(path, "the file must end with the last array", {"its bytes": size, "the last one ends": end})
+
+
+def _notes(path: Any, metadata: Mapping[str, str], places: Mapping[str, Place]) -> Notes | None:
+    if NOTES not in metadata and HEADER_CHECK not in metadata:
+        return None
+    rule = "the notes must be those that save writes"
+    try:
+        raw = json.loads(metadata[NOTES], object_pairs_hook=no_duplicates)
+        notes = Notes(**{key: value for key, value in raw.items() if key != "version"})
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise broken(path, rule, {"error": str(error)}) from error
+    if HEADER_CHECK not in metadata or not _sound(notes, places):
+        raise broken(path, rule, {NOTES: metadata[NOTES]})
+    return notes
+
+
+def _sound(notes: Notes, places: Mapping[str, Place]) -> bool:
+    tables: tuple[Any, ...] = (notes.crc32, notes.keys, notes.scalars, notes.stored)
+    typed = all(isinstance(table, dict) for table in tables) and isinstance(notes.shard, str)
+    if not typed or set(notes.crc32) != set(places):
+        return False
+    strings = [*notes.crc32.values(), *notes.keys.values()]
+    pairs = [*notes.scalars.values(), *notes.stored.values()]
+    return (
+        all(isinstance(text, str) for text in strings)
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+        and set(notes.keys) | set(notes.stored) <= set(places)
+        and not set(notes.scalars) & set(places)
+    )
+
+
+def check_itself(path: str | os.PathLike[str], text: bytes, written: str) -> None:
+    """Checks a text that contains its own checksum (see `with_check`).
+
+    Args:
+        path: for errors.
+        text: JSON, as it was read.
+        written: the checksum in it.
+
+    Errors:
+        CheckpointError where it is another.
+    """
+    blank = text.replace(_check(written), _check(_ZEROS))
+    found = f"{zlib.crc32(blank):08x}"
+    if text.count(_check(written)) != 1 or found != written:
+        raise broken(path, "the header must have its checksum", {"written": written, "found": found})
+
+
+def with_check(text: bytes) -> bytes:
+    """Puts the checksum of a text into it, which is computed with zeros in its place.
+
+    Args:
+        text: JSON without blanks, with ``"purenn.header":"00000000"`` in it.
+
+    Returns:
+        The text, of the same length.
+    """
+    return text.replace(_check(_ZEROS), _check(f"{zlib.crc32(text):08x}"), 1)
+
+
+def _check(digits: str) -> bytes:
+    return f'"{HEADER_CHECK}":"{digits}"'.encode()
+
+
+def _as_they_were(path: Any, places: dict[str, Place], notes: Notes | None) -> dict[str, Place]:
+    """The arrays of dtypes that the format lacks, as the notes say they were."""
+    for name, (text, shape) in (notes.stored if notes else {}).items():
+        dtype, place = BY_NAME.get(text) if isinstance(text, str) else None, places[name]
+        known = dtype is not None and _naturals(shape) and len(shape) <= MAX_RANK
+        if not known or nbytes(dtype, shape) != place.end - place.start:  # type: ignore[arg-type]
+            raise broken(path, "the notes must fit the array", {"name": name, "dtype": text, "shape": shape})
+        places[name] = Place(dtype, tuple(shape), place.start, place.end)  # type: ignore[arg-type]
+    return places
+
+
+def _aliases(metadata: Mapping[str, str], places: Mapping[str, Place], notes: Notes | None) -> dict[str, str]:
+    taken = {*RESERVED, *places, *(notes.scalars if notes else {})}
+    return {alias: name for alias, name in metadata.items() if name in places and alias not in taken}
+
+
+def scalars_of(path: str | os.PathLike[str], notes: Notes | None) -> dict[str, Any]:
+    """Reads the Python scalars in the notes.
+
+    Args:
+        path: for errors.
+        notes: of the file.
+
+    Returns:
+        ``{name: scalar}``.
+
+    Errors:
+        CheckpointError for a text that is none.
+    """
+    scalars = {}
+    for name, (kind, text) in (notes.scalars if notes else {}).items():
+        try:
+            scalars[name] = scalar_from_text(kind, text)
+        except (ValueError, KeyError, TypeError) as error:
+            raise broken(path, "a scalar must be written as save does", {name: [kind, text]}) from error
+    return scalars
+
+
+def make_header(content: Content, order: list[str], crc32: Mapping[str, str]) -> bytes:
+    """Writes the header for a content.
+
+    Args:
+        content: what is saved.
+        order: names of the arrays as they lie in the file.
+        crc32: of every array.
+
+    Returns:
+        The length, and the JSON padded to eight bytes; of one length whatever the checksums are.
+    """
+    notes = {
+        "version": 1,
+        "crc32": {name: crc32[name] for name in content.entries},
+        "keys": dict(content.keys),
+        "scalars": {name: scalar_to_text(value) for name, value in content.scalars.items()},
+        "stored": {
+            name: [str(entry.dtype), list(entry.shape)]
+            for name, entry in content.entries.items()
+            if stored_as(entry.dtype, entry.shape)[2]
+        },
+        "shard": content.shard,
+    }
+    written = json.dumps({key: value for key, value in notes.items() if value or key == "crc32"}, separators=(",", ":"))
+    metadata = {"format": "pt", NOTES: written, HEADER_CHECK: _ZEROS, **content.aliases}
+    header: dict[str, Any] = {"__metadata__": metadata, **dict.fromkeys(content.entries)}
+    offset = 0
+    for name in order:
+        entry = content.entries[name]
+        stored, shape, _ = stored_as(entry.dtype, entry.shape)
+        header[name] = {"dtype": stored, "shape": shape, "data_offsets": [offset, offset + entry.nbytes]}
+        offset += entry.nbytes
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + with_check(text)

@@ -1,0 +1,138 @@
+"""One safetensors file: opened for reading array by array, and written."""
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from io import FileIO
+from typing import Any
+
+import numpy as np
+
+from purenn.errors import refusal
+from stateful.checkpoint_atomic import write_all
+from stateful.checkpoint_content import Content, Entry
+from stateful.checkpoint_dtypes import from_bytes, to_bytes
+from stateful.checkpoint_error import broken
+from stateful.checkpoint_header import LIMIT, Header, Place, make_header, read_header, scalars_of
+
+CHUNK = 1 << 20  # bytes that stay in the cache between the checksum and the copy
+_ALIGNED = 64  # bytes: jax takes such an array on the CPU as it is, without a copy
+
+
+@contextlib.contextmanager
+def open_safetensors(path: str | os.PathLike[str], verify: bool = True) -> Iterator[Content]:
+    """Opens a file; its arrays can be read until it is closed.
+
+    Args:
+        path: of the file.
+        verify: whether checksums are checked. Files of others have none.
+
+    Yields:
+        What it holds.
+
+    Errors:
+        CheckpointError for a file that is not as the format has it.
+    """
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        header = read_header(path, file, size, verify)
+        yield Content(
+            {name: _entry(path, file, header, name, place, verify) for name, place in header.places.items()},
+            header.aliases,
+            scalars_of(path, header.notes),
+            header.notes.keys if header.notes else {},
+            "safetensors",
+            header.notes.shard if header.notes else "",
+            (os.fspath(path),),
+        )
+
+
+def _entry(path: Any, file: Any, header: Header, name: str, place: Place, verify: bool) -> Entry:
+    crc32 = header.notes.crc32[name] if header.notes and verify else None
+    read = partial(_read, path, file, header.length + place.start, place, name, crc32)
+    return Entry(place.shape, place.dtype, read, header.notes is not None)
+
+
+def _read(path: Any, file: Any, offset: int, place: Place, name: str, crc32: str | None) -> np.ndarray:
+    raw = aligned(place.end - place.start)
+    view, found = raw.data, 0
+    file.seek(offset)
+    for start in range(0, raw.size, CHUNK):
+        chunk = view[start : start + CHUNK]
+        read_whole(path, file, chunk)
+        found = found if crc32 is None else zlib.crc32(chunk, found)
+    if crc32 is not None and f"{found:08x}" != crc32:
+        raise broken(path, f"{name} must have its checksum", {"written": crc32, "found": f"{found:08x}"})
+    if place.dtype == np.bool_ and raw.size and raw.max() > 1:
+        raise broken(path, f"{name} must hold booleans", {"a byte": int(raw.max())})
+    return from_bytes(raw, place.dtype, place.shape)
+
+
+def aligned(size: int) -> np.ndarray:
+    """Memory for an array that jax can take as it is.
+
+    Args:
+        size: in bytes.
+
+    Returns:
+        uint8 of one axis, not written to.
+    """
+    raw = np.empty(size + _ALIGNED, np.uint8)
+    start = -raw.ctypes.data % _ALIGNED
+    return raw[start : start + size]
+
+
+def read_whole(path: str | os.PathLike[str], file: Any, view: memoryview) -> None:
+    """Fills a view from a file.
+
+    Args:
+        path: for errors.
+        file: open for reading.
+        view: of bytes.
+
+    Errors:
+        CheckpointError where the file ends before.
+    """
+    while view.nbytes:
+        count = file.readinto(view)
+        if not count:
+            raise broken(path, "the file must not end within an array", {"bytes missing": view.nbytes})
+        view = view[count:]
+
+
+def write_safetensors(file: FileIO, content: Content) -> str:
+    """Writes a content as one file: the arrays first, and the header with their checksums when they are known.
+
+    Args:
+        file: open for writing and seeking, at its beginning.
+        content: what is saved.
+
+    Returns:
+        The checksums, as one text that depends on everything in the file.
+
+    Errors:
+        ValueError for a content whose header would be larger than the format has it.
+    """
+    # wide items first, so that every array is aligned to its own
+    order = sorted(content.entries, key=lambda name: -content.entries[name].dtype.itemsize)
+    blank = make_header(content, order, dict.fromkeys(order, "00000000"))
+    if len(blank) - 8 > LIMIT:
+        raise refusal("save", "the names must fit into the header", {"its bytes": len(blank), "limit": LIMIT})
+    write_all(file, blank)
+    crc32 = {name: _write(file, content.entries[name]) for name in order}
+    header = make_header(content, order, crc32)
+    file.seek(0)
+    write_all(file, header)
+    return f"{zlib.crc32(header):08x}"
+
+
+def _write(file: FileIO, entry: Entry) -> str:
+    raw = to_bytes(entry.read())
+    crc32 = 0
+    for start in range(0, raw.size, CHUNK):
+        chunk = raw[start : start + CHUNK]
+        crc32 = zlib.crc32(chunk.data, crc32)
+        write_all(file, chunk)
+    return f"{crc32:08x}"
