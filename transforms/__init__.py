@@ -7,17 +7,26 @@ from transforms.ensembles import ensemble
 from transforms.freezing import freeze, unfreeze
 from transforms.gradients import value_and_grad
 from transforms.linearizing import linearize
+from transforms.low_rank import LoRA, lora
 from transforms.merging import merge
+from transforms.orthogonal_maps import Orthogonal, orthogonal
 from transforms.parametrization import Parametrization
 from transforms.parametrizing import parametrize
 from transforms.per_example import per_example_grad
+from transforms.pruning import Prune, prune
+from transforms.quantizing import Quantize, quantize
 from transforms.rematerialization import remat
 from transforms.training import TrainState, TrainStep, train_step
+from transforms.tying import tie
 from transforms.weight_norms import SpectralNorm, WeightNorm, spectral_norm, weight_norm
 
 __all__ = [
     "Average",
+    "LoRA",
+    "Orthogonal",
     "Parametrization",
+    "Prune",
+    "Quantize",
     "SpectralNorm",
     "TrainState",
     "TrainStep",
@@ -28,14 +37,19 @@ __all__ = [
     "freeze",
     "hvp",
     "linearize",
+    "lora",
     "merge",
     "ntk",
+    "orthogonal",
     "parametrize",
     "per_example_grad",
+    "prune",
+    "quantize",
     "read_average",
     "remat",
     "spectral_norm",
     "start_average",
+    "tie",
     "train_step",
     "unfreeze",
     "update_average",

@@ -237,13 +237,13 @@ def test_errors():
     with refused(ValueError, "accumulate: n must divide the number of examples, and leave some for each micro-batch, "
                  "got n=3 and the number of examples=8."):  # fmt: skip
         accumulate(model, loss, 3)(params, buffers, (X, Y))
-    with refused(ValueError, "accumulate: an array of the batch must have the axis of the examples, "
-                 "got batch[1]='shape ()' and its axis=0. Say what all examples share with None"):  # fmt: skip
+    with refused(ValueError, "accumulate: an array must have the axis of the examples, "
+                 "got batch[1].shape=() and its axis=0. Say what all examples share with None"):  # fmt: skip
         accumulate(model, lambda m, x, s: (m(x) * s).mean(), 2)(params, buffers, X, 2.0)
-    with refused(ValueError, "accumulate: the arrays of the batch must have one number of examples, "
+    with refused(ValueError, "accumulate: the arrays of batch must have one number of examples, "
                  "got theirs={'batch[0]': 8, 'batch[1]': 4}."):  # fmt: skip
         accumulate(model, lambda m, x, s: (m(x) * s).mean(), 2)(params, buffers, X, X[:4])
-    with refused(ValueError, "accumulate: in_axes must have one entry for each argument of the batch, "
+    with refused(ValueError, "accumulate: in_axes must have one entry for each argument, "
                  "got len(in_axes)=2 and len(batch)=1."):  # fmt: skip
         accumulate(model, loss, 2, in_axes=(0, 0))(params, buffers, (X, Y))
     with refused(ValueError, "accumulate: weight must give a scalar, got its shape=(4,). Sum it over the examples."):
@@ -256,5 +256,5 @@ def test_errors():
         accumulate(model, lambda m, x: m(x), 2)(params, buffers, X)
     with refused(ValueError, "accumulate: where must match something, got where='tail'."):
         accumulate(model, loss, 2, "tail")(params, buffers, (X, Y))
-    with refused(ValueError, "accumulate: the arrays of the batch must have one number of examples, got theirs={}."):
+    with refused(ValueError, "accumulate: the arrays of batch must have one number of examples, got theirs={}."):
         accumulate(model, lambda m: m.head.weight.sum(), 2)(params, buffers)
