@@ -2,12 +2,16 @@
 
 from transforms.accumulation import accumulate
 from transforms.averaging import Average, ema, read_average, start_average, update_average
+from transforms.casting import precision
 from transforms.curvature import hvp, ntk
 from transforms.ensembles import ensemble
+from transforms.evaluation import eval_step
 from transforms.freezing import freeze, unfreeze
 from transforms.gradients import value_and_grad
+from transforms.grouping import param_groups
 from transforms.linearizing import linearize
 from transforms.low_rank import LoRA, lora
+from transforms.measuring import Weighted, aggregate, weighted
 from transforms.merging import merge
 from transforms.orthogonal_maps import Orthogonal, orthogonal
 from transforms.parametrization import Parametrization
@@ -16,13 +20,17 @@ from transforms.per_example import per_example_grad
 from transforms.pruning import Prune, prune
 from transforms.quantizing import Quantize, quantize
 from transforms.rematerialization import remat
-from transforms.training import TrainState, TrainStep, train_step
+from transforms.scaling import LossScale, LossScaling
+from transforms.train_state import TrainState
+from transforms.training import TrainStep, train_step
 from transforms.tying import tie
 from transforms.weight_norms import SpectralNorm, WeightNorm, spectral_norm, weight_norm
 
 __all__ = [
     "Average",
     "LoRA",
+    "LossScale",
+    "LossScaling",
     "Orthogonal",
     "Parametrization",
     "Prune",
@@ -31,9 +39,12 @@ __all__ = [
     "TrainState",
     "TrainStep",
     "WeightNorm",
+    "Weighted",
     "accumulate",
+    "aggregate",
     "ema",
     "ensemble",
+    "eval_step",
     "freeze",
     "hvp",
     "linearize",
@@ -41,8 +52,10 @@ __all__ = [
     "merge",
     "ntk",
     "orthogonal",
+    "param_groups",
     "parametrize",
     "per_example_grad",
+    "precision",
     "prune",
     "quantize",
     "read_average",
@@ -55,4 +68,5 @@ __all__ = [
     "update_average",
     "value_and_grad",
     "weight_norm",
+    "weighted",
 ]

@@ -6,6 +6,7 @@ all it says, so that they nest in any order, and the children of the model stay 
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,7 @@ class View:
     """A model seen through other arrays; a subclass is a frozen dataclass with a field ``model``.
 
     A subclass defines `init` and `structure`, which speak of what is kept, and `enter` and `leave`; `run` where the
-    inputs or outputs change too.
+    inputs or outputs change too, `around` for what stands between its modules (see `purenn.calling`).
     """
 
     model: Model
@@ -68,7 +69,16 @@ class View:
         Returns:
             The output.
         """
-        return bound(*args, **kwargs)
+        with self.around():
+            return bound(*args, **kwargs)
+
+    def around(self) -> AbstractContextManager[None]:
+        """What stands around each call of the model, or of a child that a loss calls; nothing, unless a subclass says.
+
+        Returns:
+            A context manager, a new one for each call.
+        """
+        return nullcontext()
 
     def apply(
         self, params: Params, buffers: Buffers, *args: Any, rng: Any = None, train: bool = False, **kwargs: Any
@@ -108,11 +118,11 @@ class BoundView:
         return self._view.ordered(self._view.leave(self._bound.buffers, self._note))
 
     def __getitem__(self, name: str) -> Any:
-        return self._bound[name]
+        return _shown_by(self._view, self._bound[name])
 
     def __iter__(self) -> Iterator[Any]:
         """The children of the model, in order."""
-        return iter(self._bound)
+        return (_shown_by(self._view, child) for child in self._bound)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._bound, name, value)
@@ -120,7 +130,31 @@ class BoundView:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(self._bound, name)
+        return _shown_by(self._view, getattr(self._bound, name))
+
+
+class _Child:
+    """A child of the model of a `View`, which stands around its calls too."""
+
+    _view: View
+    _bound: Any
+
+    def __init__(self, view: View, bound: Any):
+        self.__dict__.update(_view=view, _bound=bound)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the child."""
+        with self._view.around():
+            return self._bound(*args, **kwargs)
+
+    __getitem__ = BoundView.__getitem__
+    __iter__ = BoundView.__iter__
+    __setattr__ = BoundView.__setattr__
+    __getattr__ = BoundView.__getattr__
+
+
+def _shown_by(view: View, child: Any) -> Any:
+    return _Child(view, child) if callable(child) and type(view).around is not View.around else child
 
 
 def untrained(leaf: Leaf) -> Leaf:

@@ -345,7 +345,7 @@ def test_refusals(call, kind, words):
         (lambda v: (v, [1]), TypeError, "train_step: the loss must give a value, or a value and a dict of metrics, got its length=2 and type(metrics)='list'."),
         (lambda v: (v, {}, {}), TypeError, "train_step: the loss must give a value, or a value and a dict of metrics, got its length=3 and type(metrics)='dict'."),
         (lambda v: (v,), TypeError, "train_step: the loss must give a value, or a value and a dict of metrics, got its length=1 and type(metrics)='NoneType'."),
-        (lambda v: (v, {"loss": v, "b": v}), ValueError, "train_step: no metric may be called 'loss', got metrics=['b', 'loss']. That is the value."),
+        (lambda v: (v, {"loss": v, "b": v}), ValueError, "train_step: no metric may be called 'loss', got metrics=['loss', 'b']. That is the value."),
     ],
 )  # fmt: skip
 def test_metrics_that_are_refused(result, kind, words):
