@@ -1,0 +1,131 @@
+"""The table of transforms: one entry for each, and the models it is tried on (the laws: test_transform_laws.py).
+
+An entry says how the result relates to *plain* models, those that one would write without the transform. An ensemble of
+two stands for two of them; a scan of n layers for one `Sequential`; most stand for the one model that they were given.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import purenn
+import purenn.functional as F
+import stateful as nn
+import transforms
+from purenn import layers as L
+from purenn import tree
+
+KEY = jax.random.key(0)
+X = jnp.asarray(np.random.default_rng(0).standard_normal((6, 4)), jnp.float32)
+WIDTH = 4
+State = dict[str, Any]
+
+
+def forward(m, x):
+    return m.head(m.drop(F.relu(m.norm(m.body(x)))))
+
+
+def pure(width=WIDTH):
+    """What every transform is tried on: weights, running statistics, noise; what comes out can go in again."""
+    body, head = L.Linear(width, width), L.Linear(width, width)
+    return purenn.compose(forward, body=body, norm=L.BatchNorm1d(width), drop=L.Dropout(0.25), head=head)
+
+
+class Net(nn.Module):
+    """The same model as a class."""
+
+    def __init__(self, width=WIDTH):
+        super().__init__()
+        self.body = nn.Linear(width, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.drop = nn.Dropout(0.25)
+        self.head = nn.Linear(width, width)
+
+    def forward(self, x):
+        return forward(self, x)
+
+
+class Opaque:
+    """The same model, without any base class."""
+
+    def init(self, rng):
+        return pure().init(rng)
+
+    def apply(self, params, buffers, x, rng=None, train=False):
+        return pure().apply(params, buffers, x, rng=rng, train=train)
+
+
+MODELS = {"pure": pure, "module": Net, "opaque": Opaque}
+NAMES = [
+    *("body.weight", "body.bias", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"),
+    *("norm.num_batches_tracked", "head.weight", "head.bias"),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """A transform, and what it promises.
+
+    Attributes:
+        name: of the function in `transforms`.
+        wrap: the transform with options that do something; of any of `MODELS`, and of what another entry gives.
+        plain: from the model that ``wrap`` takes to the plain one that the result stands for.
+        export: from the state_dict of the result to those of the plain models.
+        gather: from the state_dicts of the plain models back.
+        outs: from the output of the result to those of the plain models.
+        keys: from the key of the result to those of the plain models, in init and in apply.
+        numbers: whether outputs, buffers and gradients are those of the plain models, up to rounding.
+        same: the transform with options by which the result *is* the plain model, bit for bit; None where ``why_not``
+            says why there are none. It has the same ``export``, ``outs`` and ``keys``.
+        nothing: the transform with a ``where`` that matches nothing; None where it takes none.
+        commutes: whether it can be applied before or after any other that says so, with the same numbers.
+    """
+
+    name: str
+    wrap: Callable[[Any], Any]
+    plain: Callable[[Any], Any] = lambda model: model
+    export: Callable[[State], list[State]] = lambda state: [state]
+    gather: Callable[[Sequence[State]], State] = lambda states: dict(states[0])
+    outs: Callable[[Any], list[Any]] = lambda out: [out]
+    keys: Callable[[Any, int], list[Any]] = lambda key, count: [key]
+    numbers: bool = True
+    same: Callable[[Any], Any] | None = None
+    why_not: str = ""
+    nothing: Callable[[Any], Any] | None = None
+    commutes: bool = True
+    models: tuple[str, ...] = tuple(MODELS)
+
+
+def stack(states: Sequence[State]) -> State:
+    return tree.flatten(tree.stack([tree.unflatten(state) for state in states]))
+
+
+def unstack(state: State) -> list[State]:
+    return [tree.flatten(one) for one in tree.unstack(tree.unflatten(state))]
+
+
+CASES = [
+    Case(
+        "ensemble",
+        lambda model: transforms.ensemble(model, 2),
+        export=unstack,
+        gather=stack,
+        outs=list,
+        keys=lambda key, count: [jax.random.fold_in(key, i) for i in range(count)],
+        same=lambda model: transforms.ensemble(model, 1),
+    ),
+    Case(
+        "freeze",
+        lambda model: transforms.freeze(model, ["body.*", "norm.weight"]),
+        same=lambda model: transforms.freeze(model, "*"),
+        nothing=lambda model: transforms.freeze(model, "tail.*"),
+    ),
+    Case("remat", transforms.remat, same=lambda model: transforms.remat(model, "everything_saveable")),
+]  # fmt: skip
+
+# What `transforms` exports that is no transform of a model into a model, or is one with tests of its own.
+ELSEWHERE: set[str] = set()
