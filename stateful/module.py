@@ -140,6 +140,8 @@ class Module(Remembering, Hooked):
                 for mine, theirs in zip((params, buffers), child._init(fold_name(rng, name), seen), strict=True):
                     if theirs:
                         mine[name] = theirs
+        for computed in self._computed.values():
+            computed.start(self, rng, params, buffers)
         return params, buffers
 
     def apply(
@@ -270,14 +272,17 @@ class Module(Remembering, Hooked):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the module as an object: it reads its arrays, and remembers its buffers."""
+        return self._call("forward", args, kwargs)
+
+    def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if "_frame" in self.__dict__:
-            return self._run("forward", args, kwargs)
+            return self._run(method, args, kwargs)
         around = active.get()
         if around is not None and (copy := around.find(self)) is not None:
-            return copy(*args, **kwargs)
+            return copy._call(method, args, kwargs)
         frame = Frame(remembers=True)
         copy = self._bound_copy(frame, Keys(noise_key), "", None)
-        out = copy._enter("forward", args, kwargs)
+        out = copy._enter(method, args, kwargs)
         frame.commit()
         return out
 
@@ -324,7 +329,8 @@ class Module(Remembering, Hooked):
 
     def _get_name(self) -> str:
         model = self.__dict__.get("_model")
-        return type(model).__name__ if type(self) is Module and model is not None else type(self).__name__
+        name = type(model).__name__ if type(self) is Module and model is not None else type(self).__name__
+        return max((computed.prefix for computed in self._computed.values()), default="") + name
 
     def extra_repr(self) -> str:
         """What stands between the parentheses of the printed module."""

@@ -17,6 +17,7 @@ from purenn import init
 from purenn.errors import refusal
 from purenn.model import Composed, Layer, Leaf, Model, Structured, param
 from purenn.tree import check_name
+from stateful.computed import Computed
 from stateful.context import active, constructing, promising
 from stateful.in_place import InPlace
 from stateful.parameter import BufferCell, Cell, Parameter, owner
@@ -24,7 +25,7 @@ from stateful.parameter import BufferCell, Cell, Parameter, owner
 # Attributes of the machinery; everything else in a node's __dict__ is its user's.
 OWN = frozenset({
     "_parameters", "_buffers", "_modules", "_model", "_opaque", "training", "_forward_hooks", "_forward_pre_hooks",
-    "_version", "_frame", "_keys", "_path", "_original",
+    "_version", "_frame", "_keys", "_path", "_original", "_computed",
 })  # fmt: skip
 
 _changes = itertools.count(1)
@@ -77,9 +78,11 @@ class Node(metaclass=NodeMeta):
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, BufferCell | None]
     _modules: dict[str, Any]
+    _computed: dict[str, Computed]
 
     def __init__(self) -> None:
-        self.__dict__.update(_parameters={}, _buffers={}, _modules={}, _model=None, training=True, _version=0)
+        self.__dict__.update(_parameters={}, _buffers={}, _modules={}, _computed={})
+        self.__dict__.update(_model=None, training=True, _version=0)
 
     def _read(self, cell: Cell) -> Any:
         frame = self.__dict__.get("_frame") or active.get()
@@ -97,6 +100,8 @@ class Node(metaclass=NodeMeta):
                 return None if cell is None else self._read(cell)
         if name in state.get("_modules", ()):
             return state["_modules"][name]
+        if name in state.get("_computed", ()):
+            return state["_computed"][name].read(self)
         model = state.get("_model")
         if not name.startswith("_") and name in _hyperparameters(model):
             return getattr(model, name)
@@ -111,6 +116,8 @@ class Node(metaclass=NodeMeta):
         elif name == "training":
             state[name] = value
             mode_changed()
+        elif name in state["_computed"] and not isinstance(value, (Cell, Node)):
+            state["_computed"][name].write(self, value)
         elif isinstance(value, Parameter):
             self.register_parameter(name, value)
         elif isinstance(value, BufferCell):
@@ -149,7 +156,7 @@ class Node(metaclass=NodeMeta):
         changed(self)
 
     def __dir__(self) -> list[str]:
-        names = [*self._parameters, *self._buffers, *self._modules, *_hyperparameters(self._model)]
+        names = [*self._parameters, *self._buffers, *self._modules, *self._computed, *_hyperparameters(self._model)]
         return sorted({*super().__dir__(), *(name for name in names if name.isidentifier())})
 
     def _take_name(self, name: str, kind: str) -> dict[str, Any]:
@@ -220,7 +227,7 @@ class Node(metaclass=NodeMeta):
             remedy = "Wrap it: nn.Parameter(array)."
             raise refusal("register_parameter", f"{name} must be a Parameter or None", got, remedy, TypeError)
         check_name("register_parameter", name)
-        if hasattr(type(self), name):
+        if hasattr(type(self), name) or name in self._computed:
             raise KeyError(f"attribute {name!r} already exists")
         self._take_name(name, "_parameters")[name] = param
         changed(self)
@@ -239,7 +246,8 @@ class Node(metaclass=NodeMeta):
         """
         check_name("register_buffer", name)
         if name not in self._buffers and (hasattr(type(self), name) or name in self.__dict__ or
-                                          name in self._parameters or name in self._modules):  # fmt: skip
+                                          name in self._parameters or name in self._modules or
+                                          name in self._computed):  # fmt: skip
             raise KeyError(f"attribute {name!r} already exists")
         if tensor is not None and not hasattr(tensor, "shape"):
             got = {name: type(tensor).__name__}
