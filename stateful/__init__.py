@@ -36,10 +36,14 @@ from stateful.adaptive import (
     AdaptiveLogSoftmaxWithLoss,
 )
 from stateful.attention import MultiheadAttention
-from stateful.checkpoint import load, save
+from stateful.checkpoint import load, load_into, restore, save
+from stateful.checkpoint_error import CheckpointError
+from stateful.checkpoint_report import LoadReport, MisfitError
+from stateful.checkpointer import Checkpointer
 from stateful.compiled import jit
-from stateful.container import Lambda, ModuleDict, ModuleList, Sequential
+from stateful.container import Container, Lambda, ModuleDict, ModuleList, Sequential
 from stateful.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from stateful.data import batches
 from stateful.distance import CosineSimilarity, PairwiseDistance
 from stateful.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from stateful.embedding import Embedding, EmbeddingBag
@@ -146,6 +150,9 @@ from stateful.pooling import (
 from stateful.random import manual_seed
 from stateful.rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
 from stateful.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
+from stateful.trainer import Trainer
+from stateful.trainer_guard import NonFiniteError
+from stateful.trainer_history import History
 from stateful.transformer import (
     Transformer,
     TransformerDecoder,
@@ -187,12 +194,15 @@ __all__ = [
     "Bilinear",
     "CTCLoss",
     "ChannelShuffle",
+    "CheckpointError",
+    "Checkpointer",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
+    "Container",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -223,6 +233,7 @@ __all__ = [
     "Hardswish",
     "Hardtanh",
     "HingeEmbeddingLoss",
+    "History",
     "HuberLoss",
     "Identity",
     "InstanceNorm1d",
@@ -253,6 +264,7 @@ __all__ = [
     "Linear",
     "LinearCrossEntropyLoss",
     "LinearCrossEntropyOptions",
+    "LoadReport",
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
@@ -264,6 +276,7 @@ __all__ = [
     "MaxUnpool1d",
     "MaxUnpool2d",
     "MaxUnpool3d",
+    "MisfitError",
     "Mish",
     "Module",
     "ModuleDict",
@@ -274,6 +287,7 @@ __all__ = [
     "MultiheadAttention",
     "NLLLoss",
     "NLLLoss2d",
+    "NonFiniteError",
     "PReLU",
     "PairwiseDistance",
     "Parameter",
@@ -310,6 +324,7 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Trainer",
     "Transformer",
     "TransformerDecoder",
     "TransformerDecoderLayer",
@@ -327,11 +342,14 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "batches",
     "functional",
     "init",
     "jit",
     "load",
+    "load_into",
     "manual_seed",
+    "restore",
     "save",
     "utils",
 ]  # fmt: skip
