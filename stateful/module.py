@@ -301,14 +301,15 @@ class Module(Remembering, Hooked):
         hooked = self._forward_pre_hooks or self._forward_hooks
         return called(self._path, self._run_hooked if hooked else self.forward, args, kwargs)
 
-    def rng(self) -> jax.Array:
-        """A key that this module has not used in this call, for the random operations of a ``forward``.
+    def rng(self) -> jax.Array | None:
+        """A key that this module has not used in this call: ``F.dropout(x, 0.5, self.training, rng=self.rng())``.
 
         Returns:
-            A typed key.
+            A typed key. None in evaluation where the call has none, so that what draws in training alone asks for none.
 
         Errors:
             RuntimeError: no call is under way.
+            ValueError: training, and the call has no key.
         """
         if "_keys" not in self.__dict__:
             around = active.get()
@@ -316,7 +317,13 @@ class Module(Remembering, Hooked):
             if copy is None:
                 raise RuntimeError(f"{type(self).__name__}.rng: keys exist during a call only; use it in forward.")
             return copy.rng()
-        return self._keys.next(self._path or type(self).__name__)
+        return self._keys.next(self._path or type(self).__name__) if self.training or self._has_key() else None
+
+    def _has_key(self) -> bool:
+        try:
+            return self._keys.own() is not None
+        except RuntimeError:  # an object called inside jit has no noise of its own
+            return False
 
     def _write(self, buffers: Mapping[str, Any]) -> None:
         """Takes the buffers that an opaque model returned."""

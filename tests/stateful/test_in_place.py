@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import purenn.functional as F
 import stateful as nn
 import transforms
 from purenn import layers as L
@@ -225,3 +226,25 @@ def test_parameters_are_not_initialised_during_a_call():
 
     with pytest.raises(RuntimeError, match=r"nn\.init: parameters stay as they are during a call"):
         Resets()(jnp.ones(3))
+
+
+# ---------------------------------------------------------------- the other change that ported code needs
+
+
+class Drops(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5, training=self.training, rng=self.rng())
+
+
+def test_rng_is_not_asked_for_in_evaluation():
+    x = jnp.ones(64)
+    np.testing.assert_array_equal(Drops().apply({}, {}, x)[0], x)
+    np.testing.assert_array_equal(jax.jit(Drops().eval())(x), x)
+    np.testing.assert_array_equal(nn.jit(Drops().eval())(x), x)
+    net = Drops()
+    assert 10 < int((net(x) == 0).sum()) < 54
+    assert not np.array_equal(net(x), net(x))
+    with pytest.raises(ValueError, match="Drops: rng must be given where random numbers are drawn"):
+        net.apply({}, {}, x, train=True)
+    with pytest.raises(RuntimeError, match="called as an object inside jit draws random numbers"):
+        jax.jit(net)(x)
