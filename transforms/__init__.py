@@ -3,6 +3,7 @@
 from transforms.accumulation import accumulate
 from transforms.averaging import Average, ema, read_average, start_average, update_average
 from transforms.casting import precision
+from transforms.counting import flops
 from transforms.curvature import hvp, ntk
 from transforms.ensembles import ensemble
 from transforms.evaluation import eval_step
@@ -13,14 +14,18 @@ from transforms.linearizing import linearize
 from transforms.low_rank import LoRA, lora
 from transforms.measuring import Weighted, aggregate, weighted
 from transforms.merging import merge
+from transforms.nonfinite import NonFinite, find_nonfinite
 from transforms.orthogonal_maps import Orthogonal, orthogonal
 from transforms.parametrization import Parametrization
 from transforms.parametrizing import parametrize
 from transforms.per_example import per_example_grad
+from transforms.porting import FromTorch, from_torch
 from transforms.pruning import Prune, prune
 from transforms.quantizing import Quantize, quantize
 from transforms.rematerialization import remat
 from transforms.scaling import LossScale, LossScaling
+from transforms.summarizing import summary
+from transforms.torch_ops.registry import register_op
 from transforms.train_state import TrainState
 from transforms.training import TrainStep, train_step
 from transforms.tying import tie
@@ -28,9 +33,11 @@ from transforms.weight_norms import SpectralNorm, WeightNorm, spectral_norm, wei
 
 __all__ = [
     "Average",
+    "FromTorch",
     "LoRA",
     "LossScale",
     "LossScaling",
+    "NonFinite",
     "Orthogonal",
     "Parametrization",
     "Prune",
@@ -45,7 +52,10 @@ __all__ = [
     "ema",
     "ensemble",
     "eval_step",
+    "find_nonfinite",
+    "flops",
     "freeze",
+    "from_torch",
     "hvp",
     "linearize",
     "lora",
@@ -59,9 +69,11 @@ __all__ = [
     "prune",
     "quantize",
     "read_average",
+    "register_op",
     "remat",
     "spectral_norm",
     "start_average",
+    "summary",
     "tie",
     "train_step",
     "unfreeze",

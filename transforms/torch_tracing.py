@@ -1,0 +1,123 @@
+"""From a torch module to a `Program`: exports it, with its composite operators whole and its gradients kept.
+
+torch is imported when a module is converted, not before.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transforms.torch_gradients import keep_gradients, restore_gradients
+from transforms.torch_ops import OPERATORS
+from transforms.torch_program import Program, without_dead_calls
+from transforms.torch_writing import CHECKS, Writer, operator_name
+
+
+def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_shapes: Any, train: bool) -> Program:
+    """Exports a torch module in one mode.
+
+    Args:
+        module: torch.nn.Module; its modes are left as they were.
+        args: torch tensors and Python values, in any nest.
+        kwargs: likewise.
+        dynamic_shapes: as torch.export.export takes it.
+        train: mode of the export.
+
+    Returns:
+        The program; it may have operators that are not covered.
+
+    Errors:
+        What torch.export raises where it cannot export the module.
+    """
+    with _mode(module, train), _quiet(), keep_gradients() as custom:
+        exported = _export(module, args, kwargs, dynamic_shapes)
+        program = Writer(exported.graph_module, custom, trace).program(exported, module)
+    return without_dead_calls(program)
+
+
+def _export(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_shapes: Any) -> Any:
+    """Torch's ExportedProgram, functionalised; operators that are not covered are taken apart where torch can."""
+    import torch
+
+    with torch.enable_grad():
+        exported = torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)
+        restore_gradients(exported)
+        exported = exported.run_decompositions({})
+        while apart := _decompositions(_uncovered(exported)):
+            exported = exported.run_decompositions(apart)
+    return exported
+
+
+def _uncovered(exported: Any) -> set[Any]:
+    calls = [node.target for graph in _graphs(exported) for node in graph.nodes if node.op == "call_function"]
+    return {
+        target for target in calls if operator_name(target) not in OPERATORS and operator_name(target) not in CHECKS
+    }
+
+
+def _decompositions(targets: set[Any]) -> dict[Any, Any]:
+    import torch
+
+    if not targets:
+        return {}
+    table = torch.export.default_decompositions()
+    return {target: table[target] for target in targets if target in table}
+
+
+def _graphs(exported: Any) -> list[Any]:
+    import torch
+
+    return [module.graph for module in exported.graph_module.modules() if isinstance(module, torch.fx.GraphModule)]
+
+
+@contextlib.contextmanager
+def _mode(module: Any, train: bool) -> Iterator[None]:
+    """Every submodule in one mode, and back afterwards."""
+    before = {submodule: submodule.training for submodule in module.modules()}
+    module.train(train)
+    try:
+        yield
+    finally:
+        for submodule, training in before.items():
+            submodule.training = training
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's fused inference kernels, which have no gradient, and its warnings about export."""
+    import torch
+
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def as_tensors(tree: Any) -> Any:
+    """Example arguments with torch tensors for arrays.
+
+    Args:
+        tree: any nest of tensors, arrays and Python values.
+
+    Returns:
+        The same nest.
+    """
+    import torch
+
+    def convert(leaf: Any) -> Any:
+        if isinstance(leaf, (jax.Array, np.ndarray)):
+            bfloat16 = leaf.dtype == jnp.bfloat16
+            tensor = torch.from_numpy(np.array(leaf, np.float32 if bfloat16 else None))
+            return tensor.to(torch.bfloat16) if bfloat16 else tensor
+        return leaf
+
+    return torch.utils._pytree.tree_map(convert, tree)
