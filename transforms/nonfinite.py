@@ -1,0 +1,254 @@
+"""find_nonfinite: the first module whose output, or the gradient of it, is not finite."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import count
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purenn.calling import Interceptor, Paths, Run, intercepted, shared
+from purenn.model import Buffers, Model, Params, bind, check_model
+from purenn.recording import Recording
+from purenn.tree import flatten
+
+
+class NonFinite(NamedTuple):
+    """Where the first numbers are that are not finite; printed, it says so."""
+
+    path: str  # of the module or param, "" for the model as a whole
+    what: str  # "param", "output", "loss", "output gradient", "input gradient", "param gradient"
+    numbers: int  # how many of them are not finite
+
+    def __str__(self) -> str:
+        name = self.path or "the model"
+        said = {
+            "param": f"{name} itself",
+            "loss": "the loss, of finite outputs",
+            "output gradient": f"the gradient of the output of {name}",
+            "input gradient": f"the gradient of the inputs of {name}, of a finite one of its output",
+            "param gradient": f"the gradient of {name}",
+        }.get(self.what, f"the output of {name}")
+        return f"{said} ({self.numbers} numbers)"
+
+
+def find_nonfinite(
+    model: Model,
+    params: Params,
+    buffers: Buffers,
+    *args: Any,
+    loss: Callable[..., Any] | None = None,
+    rng: Any = None,
+    train: bool = False,
+    **kwargs: Any,
+) -> NonFinite | None:
+    """Finds where a model leaves the finite numbers: the first module forward, or else backward.
+
+    Forward, it is the innermost module whose output is not finite and that ended first. Backward, modules are passed in
+    reverse, and the first is named whose output, inputs or params have a gradient that is not finite.
+
+    Args:
+        model: any model.
+        params: its params; they are looked at first.
+        buffers: its buffers.
+        *args: inputs, or the batch of the loss.
+        loss: ``loss(m, *args) -> value`` or ``-> (value, metrics)``, as in `value_and_grad`; None takes the sum of
+            the outputs.
+        rng: PRNG key, where the model draws numbers.
+        train: training or evaluation.
+        **kwargs: inputs.
+
+    Returns:
+        What was found; None where all is finite. In layers that share one compiled body, the layer.
+
+    Errors:
+        TypeError for what is no model.
+
+    >>> import jax, jax.numpy as jnp, transforms
+    >>> from purenn import layers as L
+    >>> net = L.Sequential(L.Linear(3, 2), jnp.log, L.Linear(2, 1))
+    >>> print(transforms.find_nonfinite(net, *net.init(jax.random.key(0)), -jnp.ones((1, 3)) * 1e3))
+    the output of 1 (2 numbers)
+    """
+    check_model("find_nonfinite", model)
+    for path, array in flatten(params).items():
+        if wrong := int(_wrong(array)):
+            return NonFinite(path, "param", wrong)
+
+    def value(params: Params, interceptor: Interceptor, rest: Any) -> Any:
+        buffers, rng, args, kwargs = rest
+        with intercepted(interceptor):
+            m = bind(model, params, buffers, rng, train)
+            out = _total(m(*args, **kwargs)) if loss is None else loss(m, *args, **kwargs)
+        return out[0] if isinstance(out, tuple) else out
+
+    rest = buffers, rng, args, kwargs
+    return _forward(value, params, rest) or _backward(value, params, rest)
+
+
+Value = Callable[[Params, Interceptor, Any], Any]
+
+
+def _forward(value: Value, params: Params, rest: Any) -> NonFinite | None:
+    names: list[Paths] = []
+
+    def run(arrays: Any) -> tuple[list[Any], Any]:
+        record = Recording(lambda paths, args, kwargs, out: _wrong(out))
+        result = value(arrays[0], record, arrays[1])
+        names[:] = record.calls
+        return list(record.calls.values()), _wrong(result)
+
+    counts, last = _jitted(run, (params, rest))
+    for paths, calls in zip(names, counts, strict=True):
+        if wrong := sum(int(np.sum(count)) for count in calls):
+            return NonFinite(paths[0], "output", wrong)
+    return NonFinite("", "loss", int(last)) if int(last) else None
+
+
+def _backward(value: Value, params: Params, rest: Any) -> NonFinite | None:
+    survey = _Survey({})
+    jax.eval_shape(lambda params: value(params, survey, rest), params)
+    probes = {key: jnp.zeros((*site.sizes, 2), jnp.float32) for key, site in survey.sites.items()}
+
+    def run(arrays: Any) -> Any:
+        params, probes, rest = arrays
+        grads, found = jax.grad(lambda params, probes: value(params, _Probing(probes), rest), (0, 1))(params, probes)
+        return {path: _wrong(grad) for path, grad in flatten(grads).items()}, found
+
+    grads, found = _jitted(run, (params, probes, rest))
+    events = [event for key, site in survey.sites.items() for event in _events(key[0], site, found[key], grads)]
+    for _, path, what, wrong in sorted(events, key=lambda event: event[0], reverse=True):
+        if wrong:
+            return NonFinite(path, what, wrong)
+    # params of no module that was called: those that a transform computes weights from
+    return next((NonFinite(path, "param gradient", int(wrong)) for path, wrong in grads.items() if wrong), None)
+
+
+def _jitted(run: Callable[[Any], Any], arrays: Any) -> Any:
+    """``run(arrays)``, compiled; flags and strings among the inputs stay what they are."""
+    leaves, tree = jax.tree.flatten(arrays)
+    given = {i: leaf for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray))}
+
+    def compiled(given: dict[int, Any]) -> Any:
+        return run(jax.tree.unflatten(tree, [given.get(i, leaf) for i, leaf in enumerate(leaves)]))
+
+    return jax.device_get(jax.jit(compiled)(given))
+
+
+def _floating(leaf: Any) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray)) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _wrong(tree: Any) -> jax.Array:
+    """How many numbers in a tree are not finite."""
+    return sum((jnp.sum(~jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree) if _floating(leaf)), jnp.zeros((), int))
+
+
+def _total(out: Any) -> jax.Array:
+    leaves = [leaf for leaf in jax.tree.leaves(out) if _floating(leaf)]
+    return sum((jnp.sum(jnp.real(leaf).astype(jnp.float32)) for leaf in leaves), jnp.zeros(()))
+
+
+class _Site(NamedTuple):
+    """A call: when it begins and ends, by its place in each region around it, and the layers of these regions."""
+
+    start: tuple[int, ...]
+    end: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+Key = tuple[Paths, int]  # the places of a call, and which of the calls there it is
+
+
+class _Survey(Interceptor):
+    """Lists the calls of a model."""
+
+    def __init__(self, sites: dict[Key, _Site], regions: tuple[int, ...] = (), sizes: tuple[int, ...] = ()):
+        self.sites, self.regions, self.sizes = sites, regions, sizes
+        self.clock = count()
+        self.seen: Counter[Paths] = Counter()
+
+    def call(self, paths: Paths, run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Notes when it takes place."""
+        start, key = next(self.clock), (paths, self.seen[paths])
+        self.seen[paths] += 1
+        out = run(*args, **kwargs)
+        self.sites[key] = _Site((*self.regions, start), (*self.regions, next(self.clock)), self.sizes)
+        return out
+
+    def inside(self, given: Any, base: Paths, names: Sequence[str] | None) -> "_Survey":
+        """Lists those of layers that share a body with their number."""
+        del given, base
+        if names is None:
+            return self
+        return _Survey(self.sites, (*self.regions, next(self.clock)), (*self.sizes, len(names)))
+
+
+class _Probing(Interceptor):
+    """Brings a probe into each call, whose gradient is what is to be known of the call's gradients."""
+
+    def __init__(self, probes: dict[Key, jax.Array]):
+        self.probes = probes  # (*sizes, 2), without the sizes of the regions that this one is in
+        self.seen: Counter[Paths] = Counter()
+
+    def call(self, paths: Paths, run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Watches the inputs and the output."""
+        probe = self.probes[paths, self.seen[paths]]
+        self.seen[paths] += 1
+        args, kwargs = _watched((args, kwargs), probe, 0)
+        return _watched(run(*args, **kwargs), probe, 1)
+
+    def given(self, base: Paths, names: Sequence[str] | None) -> dict[Key, jax.Array]:
+        """Lists the probes of calls in layers that share a body, by layer."""
+        if names is None:
+            return {}
+        first = shared(base, names)[0]
+        return {key: probe for key, probe in self.probes.items() if f"{key[0][0]}.".startswith(f"{first}.")}
+
+    def inside(self, given: dict[Key, jax.Array], base: Paths, names: Sequence[str] | None) -> "_Probing":
+        """Takes those of one layer."""
+        del base
+        return self if names is None else _Probing(given)
+
+
+def _watched(tree: Any, probe: jax.Array, slot: int) -> Any:
+    return jax.tree.map(lambda leaf: _watch(slot, leaf, probe) if _floating(leaf) else leaf, tree)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _watch(slot: int, x: jax.Array, probe: jax.Array) -> jax.Array:
+    """``x``; the gradient of the probe is the number of numbers in that of ``x`` which are not finite."""
+    del slot, probe
+    return x
+
+
+def _watch_fwd(slot: int, x: jax.Array, probe: jax.Array) -> tuple[jax.Array, None]:
+    del slot, probe
+    return x, None
+
+
+def _watch_bwd(slot: int, residual: None, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    del residual
+    return g, jnp.zeros(2).at[slot].set(jnp.sum(~jnp.isfinite(g)).astype(jnp.float32))
+
+
+_watch.defvjp(_watch_fwd, _watch_bwd)
+
+
+def _events(paths: Paths, site: _Site, found: np.ndarray, grads: Params) -> Iterator[tuple[Any, str, str, int]]:
+    """What is known of a call's gradients, as ``(time, path, what, count)``, for each layer."""
+    for layers in np.ndindex(site.sizes):
+        path = paths[int(np.ravel_multi_index(layers, site.sizes)) if layers else 0]
+        yield (*_time(site.end, layers), 1), path, "output gradient", int(found[layers][1])
+        yield (*_time(site.start, layers), 1), path, "input gradient", int(found[layers][0])
+        for name, wrong in grads.items():
+            if name.rpartition(".")[0] == path:
+                yield (*_time(site.start, layers), 0), name, "param gradient", int(wrong)
+
+
+def _time(places: tuple[int, ...], layers: tuple[int, ...]) -> tuple[int, ...]:
+    """The place in each region, then which layer of it."""
+    return tuple(number for pair in zip(places, (*layers, 0), strict=True) for number in pair)
