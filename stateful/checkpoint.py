@@ -10,13 +10,13 @@ from typing import Any
 from purenn.errors import refusal
 from purenn.tree import Where
 from stateful.checkpoint_content import Content
-from stateful.checkpoint_files import SHARD_BYTES, opened, write
+from stateful.checkpoint_files import SHARD_BYTES, is_torch, opened, write
 from stateful.checkpoint_into import fill
 from stateful.checkpoint_names import Renaming, chosen
 from stateful.checkpoint_placing import Placement, arrays_of, as_dtype
 from stateful.checkpoint_report import LoadReport
 from stateful.checkpoint_restoring import restored
-from stateful.checkpoint_tree import content_of
+from stateful.checkpoint_tree import content_of, structure_of
 from stateful.module import Module
 
 Path = str | os.PathLike[str]
@@ -44,7 +44,8 @@ def save(path: Path, module_or_tree: Any, *, fsync: bool = True, shard_bytes: in
     >>> sorted(nn.load(path))
     ['bias', 'weight']
     """
-    write(path, content_of(module_or_tree), fsync, shard_bytes)
+    structure = structure_of(module_or_tree) if is_torch(path) else None
+    write(path, content_of(module_or_tree), fsync, shard_bytes, structure)
 
 
 def load(

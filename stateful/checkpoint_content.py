@@ -102,3 +102,15 @@ def scalar_from_text(kind: str, text: str) -> Any:
     if type(value).__name__ != kind:
         raise ValueError(f"{text!r} is no {kind}")
     return value
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written: half of a pair of surrogates cannot.
+
+    Args:
+        name: any string.
+
+    Returns:
+        True for what utf-8 can encode.
+    """
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)

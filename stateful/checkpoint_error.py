@@ -1,6 +1,7 @@
 """The one error of files that cannot be trusted."""
 
 import os
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,8 +31,22 @@ def broken(
     return refusal("load", rule, {"path": os.fspath(path), **shown}, remedy, CheckpointError)
 
 
+class _Shown(str):
+    """A text that is its own repr."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def _cut(value: Any, limit: int = 200) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 4 * limit:
-        return f"an integer of {value.bit_length()} bits"
-    text = value if isinstance(value, str) else repr(value)
-    return value if len(text) <= limit else f"{text[:limit]}..."
+    if isinstance(value, int) and value.bit_length() > limit:
+        return _Shown(f"an integer of {value.bit_length()} bits")
+    if isinstance(value, str):
+        return value if len(value) <= limit else f"{value[:limit]}..."
+    # not repr: what a hostile file holds may have a repr without end
+    return _Shown(_short.repr(value))
+
+
+_short = reprlib.Repr()
+_short.maxtuple = _short.maxlist = _short.maxdict = 8
+_short.maxlevel, _short.maxother, _short.maxstring = 3, 100, 60

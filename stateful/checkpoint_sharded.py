@@ -71,6 +71,7 @@ def _open(path: Path, verify: bool, stack: contextlib.ExitStack) -> Content:
                 raise broken(path, "every file of the index must be there", {"missing": error.filename}) from error
             if check is None and any(part.shard for part in parts.values()):
                 raise broken(path, "the index must have its checksum, because its files are of a set that has one")
+            _check_complete(path, parts)
             content = _joined(path, names, parts)
             stack.push(files.pop_all())
             return content
@@ -88,6 +89,13 @@ def _weight_map(path: Path, index: bytes) -> tuple[dict[str, str], Any]:
         if not isinstance(file, str) or not file.endswith(".safetensors") or re.search(r"[/\\\0:]", file):
             raise broken(path, "weight_map must name files beside the index", {name: file})
     return dict(entries), metadata.get(HEADER_CHECK) if isinstance(metadata, dict) else None
+
+
+def _check_complete(path: Path, parts: Mapping[str, Content]) -> None:
+    shards = {part.shard for part in parts.values()}
+    count = max((shard.rpartition("-")[2] for shard in shards), default="")
+    if count and (len(shards) != len(parts) or count != f"{len(parts):05d}"):
+        raise broken(path, "every file of the set must be in the index", {"files": [*parts], "shards": sorted(shards)})
 
 
 def _joined(path: Path, names: Mapping[str, str], parts: Mapping[str, Content]) -> Content:

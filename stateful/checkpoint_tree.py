@@ -14,9 +14,10 @@ import numpy as np
 
 from purenn.errors import refusal
 from purenn.state import as_numpy_or_jax
-from stateful.checkpoint_content import SCALARS, Content, Entry
+from stateful.checkpoint_content import SCALARS, Content, Entry, is_text
 from stateful.checkpoint_dtypes import canonical
 from stateful.checkpoint_header import RESERVED
+from stateful.checkpoint_torch_writing import Name
 from stateful.module import Module
 
 _REMEDY = "Arrays, PRNG keys, numbers, strings and None can be saved."
@@ -70,6 +71,10 @@ def named_leaves(source: Any, op: str = "save") -> dict[str, Any]:
             raise refusal(op, "what is saved must be a Module or a tree of arrays", got, _REMEDY, TypeError)
         if name in leaves:
             raise refusal(op, "two leaves must not have one name", {"name": name})
+        if name == "__metadata__":
+            raise refusal(op, "a name must not be __metadata__", {"name": name})
+        if not is_text(name):
+            raise refusal(op, "a name must be text", {"name": name})
         leaves[name] = leaf
     return leaves
 
@@ -91,9 +96,37 @@ def _walk(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], A
                 yield path, child  # an object that is no pytree
 
 
+def structure_of(source: Any) -> Any:
+    """A tree of dicts, lists and tuples with the names of its arrays, for files that keep the structure.
+
+    Args:
+        source: as for `content_of`; fields become items of a dict.
+
+    Returns:
+        The structure, whose leaves are `Name` or scalars.
+    """
+    return _structure(source, ())
+
+
+def _structure(node: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(node, Module):
+        return {name: Name(".".join((*path, name))) for name in node.state_dict()}
+    if isinstance(node, Mapping):
+        return {key: _structure(child, (*path, _text(key))) for key, child in node.items()}
+    if type(node) in (list, tuple):
+        return type(node)(_structure(child, (*path, str(place))) for place, child in enumerate(node))
+    if type(node) in SCALARS:
+        return node
+    if hasattr(node, "dtype"):
+        return Name(".".join(path))
+    children = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda child: child is not node)[0]
+    parts = [(tuple(map(entry_text, keys)), child) for keys, child in children]
+    return {".".join(keys): _structure(child, (*path, *keys)) for keys, child in parts}
+
+
 def _text(key: Any) -> str:
-    if not isinstance(key, (str, int)) or key == "__metadata__":
-        remedy = "The keys of a tree are strings or integers, and not __metadata__."
+    if not isinstance(key, (str, int)):
+        remedy = "The keys of a tree are strings or integers."
         raise refusal("save", "a name must be a string", {"name": key}, remedy, TypeError)
     return str(key)
 
