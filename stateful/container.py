@@ -1,6 +1,7 @@
 """Containers: modules that hold others."""
 
 import operator
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
@@ -38,6 +39,21 @@ class Lambda(Module):
     def extra_repr(self) -> str:
         """Its name."""
         return getattr(self.fn, "__name__", repr(self.fn))
+
+
+class Container(Module):
+    """A module with children by name, and no ``forward``; an old name for `Module`, and warns so.
+
+    Args:
+        **kwargs: modules, by name.
+    """
+
+    def __init__(self, **kwargs: Any):
+        words = "nn.Container is deprecated. All of its functionality is in nn.Module: subclass that."
+        warnings.warn(words, FutureWarning, stacklevel=3)
+        super().__init__()
+        for name, module in kwargs.items():
+            self.add_module(name, _module("Container", name, module))
 
 
 class _Listed(Module):

@@ -24,12 +24,7 @@ from purenn.layers.conv import tuple_of
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """The laws here are about numbers and structure, not speed: XLA's optimizations would take half of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def conv(rank, *args, shape=None, **kwargs):

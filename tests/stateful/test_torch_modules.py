@@ -19,6 +19,7 @@ COVERED = [info for cls, info in CLASSES.items() if hasattr(nn, cls.__name__)]
 ROUGH = {"CTCLoss": 10.0}
 QUICK = 10  # samples of each class and mode in the quick law
 ids = lambda info: info.module_cls.__name__  # noqa: E731
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def convert(x):
@@ -59,6 +60,7 @@ def build(cls, kwargs, args=()):
 
 
 def inputs(info, training):
+    torch.manual_seed(0)  # the same numbers whatever ran before
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return list(
@@ -70,7 +72,16 @@ def is_floating(x):
     return isinstance(x, torch.Tensor) and x.is_floating_point() and x.requires_grad
 
 
-def run(info, sample, training):
+def compiled(step, given, programs):
+    """The step as a program; what lowers to the same text, as most modules do in both modes, is compiled once."""
+    lowered = jax.jit(step).lower(*given)
+    text = lowered.as_text()
+    if text not in programs:
+        programs[text] = lowered.compile()
+    return programs[text]
+
+
+def run(info, sample, training, programs=None):
     """One sample in both worlds: forward, gradients of parameters and inputs, buffers afterwards."""
     made, given = sample.constructor_input, sample.forward_input
     for key, value in made.kwargs.items():
@@ -98,14 +109,26 @@ def run(info, sample, training):
     params, buffers = ours.split()
     where = [i for i, x in enumerate(given.args) if is_floating(x)]
 
-    def call(params, arrays):
-        full = list(args)
+    arrays, others = [args[i] for i in where], {i: x for i, x in enumerate(args) if isinstance(x, jax.Array)}
+
+    def call(params, arrays, others):
+        full = [others.get(i, x) for i, x in enumerate(args)]
         for i, x in zip(where, arrays, strict=True):
             full[i] = x
         return ours.apply(params, buffers, *full, train=training, **kwargs)
 
-    arrays = [args[i] for i in where]
-    out, after = jax.jit(call)(params, arrays)
+    outputs = [x for x in leaves(expected) if isinstance(x, torch.Tensor) and x.requires_grad]
+    weights = [np.cos(np.arange(x.numel())).reshape(x.shape).astype(np.float32) for x in outputs]
+
+    def scalar(params, arrays, others):
+        out, after = call(params, arrays, others)
+        floating = [x for x in jax.tree.leaves(out) if jnp.issubdtype(x.dtype, jnp.floating)]
+        return sum((x * w).sum() for x, w in zip(floating, weights, strict=False)), (out, after)
+
+    # one program for outputs, buffers and gradients: compiling is most of the time
+    step = jax.grad(scalar, argnums=(0, 1), has_aux=True) if outputs else lambda *given: (None, call(*given))
+    step_arguments = params, arrays, others
+    gradients, (out, after) = compiled(step, step_arguments, {} if programs is None else programs)(*step_arguments)
     assert_close(out, expected, what="output")
     state = theirs.state_dict()
     for path, value in nn.module.flatten(after).items():
@@ -113,56 +136,40 @@ def run(info, sample, training):
             assert_close(
                 value, state[path].to(torch.float32) if value.dtype == jnp.float32 else state[path].int(), what=path
             )
-    outputs = [x for x in leaves(expected) if isinstance(x, torch.Tensor) and x.requires_grad]
-    if not outputs:
-        return
-    weights = [np.cos(np.arange(x.numel())).reshape(x.shape).astype(np.float32) for x in outputs]
-    named = dict(theirs.named_parameters())
-    gradients = torch.autograd.grad(
-        outputs,
-        [*named.values(), *(given.args[i] for i in where)],
-        list(map(torch.from_numpy, weights)),
-        allow_unused=True,
-    )
-
-    def scalar(params, arrays):
-        out = [x for x in jax.tree.leaves(call(params, arrays)[0]) if jnp.issubdtype(x.dtype, jnp.floating)]
-        return sum((x * w).sum() for x, w in zip(out, weights, strict=False))
-
-    ours_p, ours_a = jax.jit(jax.grad(scalar, argnums=(0, 1)))(params, arrays)
-    mine = [*(nn.module.flatten(ours_p)[name] for name in named), *ours_a]
-    for name, x, y in zip([*named, *map(str, where)], mine, gradients, strict=True):
-        assert_close(
-            x,
-            torch.zeros(x.shape) if y is None else y,
-            scale=ROUGH.get(info.module_cls.__name__, 1.0),
-            what=f"gradient of {name}",
-        )
+    if outputs:
+        named = dict(theirs.named_parameters())
+        wanted = [*named.values(), *(given.args[i] for i in where)]
+        twins = torch.autograd.grad(outputs, wanted, list(map(torch.from_numpy, weights)), allow_unused=True)
+        mine = [*(nn.module.flatten(gradients[0])[name] for name in named), *gradients[1]]
+        scale = ROUGH.get(info.module_cls.__name__, 1.0)
+        for name, x, y in zip([*named, *map(str, where)], mine, twins, strict=True):
+            assert_close(x, torch.zeros(x.shape) if y is None else y, scale=scale, what=f"gradient of {name}")
 
 
-def check(info, every, training):
-    failures = []
-    for n, sample in enumerate(every):
-        try:
-            run(info, sample, training)
-        except Exception as error:
-            made = sample.constructor_input
-            failures.append(f"sample {n} {sample.desc}: {made.args} {made.kwargs}\n    {error!r:.500}")
-    assert not failures, f"{len(failures)} of {len(every)} fail\n" + "\n".join(failures[:15])
+def check(info, count=None):
+    """Samples of both modes; of all of them, or about so many that are spread over them."""
+    failures, programs = [], {}
+    for training in (True, False):
+        every = inputs(info, training)
+        for n, sample in enumerate(every[:: max(1, len(every) // count)] if count else every):
+            try:
+                run(info, sample, training, programs)
+            except Exception as error:
+                made = sample.constructor_input
+                where = f"sample {n} {sample.desc}, training={training}"
+                failures.append(f"{where}: {made.args} {made.kwargs}\n    {error!r:.500}")
+    assert not failures, f"{len(failures)} fail\n" + "\n".join(failures[:15])
 
 
-@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("info", COVERED, ids=ids)
-def test_a_spread_of_samples(info, training):
-    every = inputs(info, training)
-    check(info, every[:: max(1, len(every) // QUICK)], training)
+def test_a_spread_of_samples(info):
+    check(info, QUICK)
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("info", COVERED, ids=ids)
-def test_all_samples(info, training):
-    check(info, inputs(info, training), training)
+def test_all_samples(info):
+    check(info)
 
 
 @pytest.mark.parametrize("info", [info for info in COVERED if info.module_error_inputs_func], ids=ids)
