@@ -1,8 +1,9 @@
 """Checkpointer: the checkpoints of one run, in one folder, the newest of which always loads.
 
-A checkpoint is one file, ``step-120.safetensors``, replaced whole or not at all; any safetensors reader opens it. It
-holds the state, the step, and what else is wanted (metrics, the position in the data) as JSON. Saving copies the state
-to the host and writes in a thread that the interpreter waits for at its end, however it ends short of a kill.
+A checkpoint holds the state, the step, and what else is wanted (metrics, the position in the data) as JSON. On one
+host it is one file, ``step-120.safetensors``, replaced whole or not at all, which any safetensors reader opens; on
+several it is orbax's. Saving copies the state to the host and writes in a thread that the interpreter waits for at its
+end, however it ends short of a kill.
 """
 
 import atexit
@@ -10,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import threading
 import warnings
 import weakref
@@ -24,11 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from purenn.errors import refusal
-from stateful.checkpoint import load, restore, save
-from stateful.checkpoint_atomic import remove_litter
 from stateful.checkpoint_error import CheckpointError
-
-_NAME = re.compile(r"step-(\d+)\.safetensors")
+from stateful.checkpointer_files import FileStore
+from stateful.checkpointer_orbax import OrbaxStore
 
 
 class Restored(NamedTuple):
@@ -83,10 +81,11 @@ class Checkpointer:
         keep_last: how many of the newest stay; None keeps all.
         keep_every: steps that are multiples of it stay too.
         keep_best: ``(metric, "min" | "max")``: the best one stays too, by the metrics that `save` is given.
-        asynchronous: whether `save` returns as soon as the state has been copied.
+        asynchronous: whether `save` returns as soon as the state has been copied; with orbax it always waits.
+        backend: ``"files"``, or ``"orbax"`` (extra ``orbax``), which several hosts need; None is what this run needs.
 
     Errors:
-        ValueError for a policy that keeps nothing.
+        ValueError for a policy that keeps nothing, or an unknown backend; ImportError where orbax is missing.
 
     >>> import tempfile, jax.numpy as jnp, stateful as nn
     >>> with nn.Checkpointer(tempfile.mkdtemp()) as run:
@@ -104,11 +103,13 @@ class Checkpointer:
         keep_every: int | None = None,
         keep_best: tuple[str, str] | None = None,
         asynchronous: bool = True,
+        backend: str | None = None,
     ):
         self._keep = Keep(keep_last, keep_every, keep_best)
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._asynchronous = asynchronous
+        self._store = _store(self.directory, backend)
+        self._asynchronous = asynchronous and self._store.threaded
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._scores: dict[int, float | None] = {}  # of the steps looked at; None for one without the metric
@@ -159,16 +160,15 @@ class Checkpointer:
 
     def steps(self) -> list[int]:
         """The steps there are, ascending, as far as their files are finished."""
-        found = (_NAME.fullmatch(entry.name) for entry in self.directory.iterdir())
-        return sorted(int(match[1]) for match in found if match)
+        return self._store.steps()
 
     def latest(self) -> int | None:
         """The newest step; None where there is none."""
         return max(self.steps(), default=None)
 
     def path(self, step: int) -> Path:
-        """The file of a step."""
-        return self.directory / f"step-{step}.safetensors"
+        """The file, or with orbax the folder, of a step."""
+        return self._store.path(step)
 
     def restore(self, like: Any = None, step: int | None = None) -> Restored:
         """Loads the newest checkpoint that is whole, or the one of a step.
@@ -206,27 +206,19 @@ class Checkpointer:
         self.wait()
 
     def _read(self, step: int, like: Any) -> Restored:
-        path = self.path(step)
-        if like is None:
-            flat = load(path)
-            state: Any = {k.removeprefix("state."): v for k, v in flat.items() if k.startswith("state.")}
-            number, notes = flat["step"], json.loads(flat["notes"])
-        else:
-            found = restore(path, {"state": like, "step": 0, "notes": ""})
-            state, number, notes = found["state"], found["step"], json.loads(found["notes"])
-        return Restored(state, number, notes["extra"], notes["metrics"])
+        state, number, notes = self._store.read(step, like)
+        told = json.loads(notes)
+        return Restored(state, number, told["extra"], told["metrics"])
 
     def _write(self, step: int, content: dict[str, Any]) -> None:
-        for litter in self.directory.glob(".step-*.tmp"):  # of a killed process; each step has a name of its own
-            remove_litter(litter)
-        save(self.path(step), content)
+        self._store.write(step, content)
         self._scores.pop(step, None)
         if self._keep.best is not None:
             self._learn_scores()
         steps = self.steps()
         scores = {step: score for step, score in self._scores.items() if score is not None}
         for old in set(steps) - self._keep.chosen(steps, scores):
-            self.path(old).unlink(missing_ok=True)
+            self._store.remove(old)
             self._scores.pop(old, None)
 
     def _write_later(self, step: int, content: dict[str, Any]) -> None:
@@ -240,8 +232,16 @@ class Checkpointer:
         for step in self.steps():
             if step not in self._scores:
                 with contextlib.suppress(CheckpointError):
-                    score = json.loads(load(self.path(step), where="notes")["notes"])["metrics"].get(self._keep.best[0])
+                    score = json.loads(self._store.notes(step))["metrics"].get(self._keep.best[0])
                     self._scores[step] = None if score is None or math.isnan(score) else score
+
+
+def _store(directory: Path, backend: str | None) -> Any:
+    if backend not in (None, "files", "orbax"):
+        raise refusal("Checkpointer", 'backend must be "files", "orbax" or None', {"backend": backend})
+    if backend == "orbax" or (backend is None and jax.process_count() > 1):
+        return OrbaxStore(directory)
+    return FileStore(directory)
 
 
 def _copied(state: Any) -> Any:

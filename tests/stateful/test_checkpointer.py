@@ -2,9 +2,11 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import textwrap
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ import pytest
 import stateful as nn
 import transforms
 from purenn import layers as L
-from stateful import checkpointer as files
+from stateful import checkpointer_files as files
 
 KEY = jax.random.key(0)
 
@@ -180,6 +182,8 @@ def test_checkpointer_refuses(tmp_path):
         run.restore(state())
     with refused(FileNotFoundError, "and step=8 and steps=[]."):
         run.restore(state(), step=8)
+    with refused(ValueError, 'Checkpointer: backend must be "files", "orbax" or None, got backend=\'s3\'.'):
+        nn.Checkpointer(tmp_path, backend="s3")
     with refused(ValueError, "Checkpointer: keep_last must be a positive integer or None, got keep_last=0."):
         nn.Checkpointer(tmp_path, keep_last=0)
     with refused(ValueError, "Checkpointer: keep_every must be a positive integer or None, got keep_every=True."):
@@ -212,7 +216,7 @@ def test_restores_onto_another_number_of_devices(tmp_path):
 def test_an_end_right_after_a_save_loses_nothing(tmp_path, end):
     code = f"""
     import sys, jax.numpy as jnp, stateful as nn
-    from stateful import checkpointer
+    from stateful import checkpointer_files as checkpointer
     import time
     write = checkpointer.save
     checkpointer.save = lambda *args: (time.sleep(0.5), write(*args))
@@ -228,7 +232,7 @@ def test_an_end_right_after_a_save_loses_nothing(tmp_path, end):
 def test_a_failure_that_nobody_asked_about_is_told_of_at_the_end(tmp_path):
     code = """
     import sys, jax.numpy as jnp, stateful as nn
-    from stateful import checkpointer
+    from stateful import checkpointer_files as checkpointer
     def full(*args):
         raise OSError("the disk is full")
     checkpointer.save = full
@@ -245,3 +249,70 @@ def run_python(code, folder, env=(), check=True):
     done = subprocess.run(call, capture_output=True, text=True, env=environment, check=False)
     assert not check or done.returncode == 0, done.stderr
     return done
+
+
+# --------------------------------------------------------------------------------------------------------------- orbax
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_orbax_keeps_the_same_promises_on_one_host(tmp_path, training):
+    run = nn.Checkpointer(tmp_path, backend="orbax", keep_last=2)
+    for step in (1, 2, 3):
+        run.save(training, step, extra={"at": step}, metrics={"loss": 1.0})
+    assert run.steps() == [2, 3]
+    found = nn.Checkpointer(tmp_path, backend="orbax").restore(training)
+    equal(found.state, training)
+    assert found[1:] == (3, {"at": 3}, {"loss": 1.0})
+    assert run.restore(step=2).state["['params']['0']['weight']".replace("['params']", ".params", 1)].shape == (4, 3)
+    with refused(ValueError, "restore: the state must have the structure that"):
+        run.restore(training._replace(params={}))
+    for file in (tmp_path / "3").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with pytest.warns(UserWarning, match="is passed over"):
+        assert run.restore(training).step == 2
+
+
+def test_orbax_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
+    with refused(ImportError, 'Checkpointer: orbax must be installed. pip install "purenn[orbax]" brings it.'):
+        nn.Checkpointer(tmp_path, backend="orbax")
+
+
+def test_several_hosts_save_together_and_one_restores(tmp_path):
+    code = """
+    import sys, jax, jax.numpy as jnp, numpy as np
+    folder, port, rank = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    jax.distributed.initialize(f"127.0.0.1:{port}", 2, rank, coordinator_bind_address=f"127.0.0.1:{port}")
+    import stateful as nn
+    mesh = jax.make_mesh((jax.device_count(),), ("d",))
+    make = lambda spec, scale: jax.make_array_from_callback(
+        (8,), jax.NamedSharding(mesh, spec), lambda index: np.arange(8.0, dtype=np.float32)[index] * scale)
+    state = lambda scale: {"split": make(jax.P("d"), scale), "whole": make(jax.P(), scale), "step": jnp.int32(scale),
+                           "key": jax.random.key(scale), "none": {}}
+    run = nn.Checkpointer(folder)
+    run.save(state(3), 3, extra={"seen": 5})
+    found = run.restore(state(0))
+    assert (found.step, found.extra) == (3, {"seen": 5})
+    for name in ("split", "whole"):
+        for shard in found.state[name].addressable_shards:
+            np.testing.assert_array_equal(shard.data, 3 * np.arange(8.0)[shard.index])
+    assert int(found.state["step"]) == 3
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    call = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), str(tmp_path), port]
+    hosts = [
+        subprocess.Popen([*call, str(rank)], env=environment, stderr=subprocess.PIPE, text=True) for rank in (0, 1)
+    ]
+    errors = [host.communicate(timeout=120)[1] for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], errors
+    like = {"split": jnp.zeros(8), "whole": jnp.zeros(8), "step": jnp.int32(0), "key": jax.random.key(0), "none": {}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # orbax's own
+        found = nn.Checkpointer(tmp_path, backend="orbax").restore(like).state
+    np.testing.assert_array_equal(found["split"], 3 * np.arange(8.0))
+    np.testing.assert_array_equal(jax.random.key_data(found["key"]), jax.random.key_data(jax.random.key(3)))
