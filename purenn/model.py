@@ -114,6 +114,12 @@ class Leaf:
     persistent: bool = True  # part of the state_dict
     parameter: bool = True  # declared as one; a frozen one is not trained, but stands where it stood
     norm: bool = False  # scale or shift of a normaliser, which low precision leaves in the dtype of reductions
+    layer_axes: tuple[int, ...] = ()  # the axes of like layers kept stacked, the outer first (see purenn.layering)
+
+    def times(self, n: int, layers: bool = False) -> "Leaf":
+        """The declaration of n such arrays in one, along a new first axis, be it members or layers."""
+        axes = tuple(axis + 1 for axis in self.layer_axes)
+        return replace(self, shape=(n, *self.shape), initializer=None, layer_axes=(0, *axes) if layers else axes)
 
     def draw(self, rng: Any) -> jax.Array:
         """The array, from this key."""

@@ -55,7 +55,19 @@ def fold_name(rng: jax.Array, name: str) -> jax.Array:
     Returns:
         A typed key.
     """
-    return jax.random.fold_in(rng, np.uint32(zlib.crc32(name.encode())))
+    return jax.random.fold_in(rng, name_hash(name))
+
+
+def name_hash(name: str) -> np.uint32:
+    """The number that stands for a name in `fold_name`.
+
+    Args:
+        name: one component of a dotted path.
+
+    Returns:
+        Its CRC-32.
+    """
+    return np.uint32(zlib.crc32(name.encode()))
 
 
 def draw(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purenn.errors import refusal
+from purenn.layering import assembled, named_arrays, named_leaves
 from purenn.model import Buffers, Leaf, Model, Params, structure
 from purenn.tree import combine, flatten, unflatten
 
@@ -31,7 +32,7 @@ def state_dict(model: Model, params: Params, buffers: Buffers) -> dict[str, jax.
     if set(arrays) != set(leaves):
         got = {"missing": sorted(set(leaves) - set(arrays)), "unknown": sorted(set(arrays) - set(leaves))}
         raise refusal("state_dict", "params and buffers must hold the model's names", got)
-    return {path: arrays[path] for path, leaf in leaves.items() if leaf.persistent}
+    return named_arrays({path: arrays[path] for path, leaf in leaves.items() if leaf.persistent}, leaves)
 
 
 def load_state_dict(
@@ -52,14 +53,16 @@ def load_state_dict(
         ValueError that lists every missing, unexpected and mis-shaped name at once.
     """
     leaves: dict[str, Leaf] = flatten(structure(model))
-    arrays, missing, _ = match(type(model).__name__, leaves, state, strict)
-    transient = [path for path, leaf in leaves.items() if not leaf.persistent]
+    wanted = named_leaves(leaves)
+    named, missing, _ = match(type(model).__name__, wanted, state, strict)
+    transient = [name for name, leaf in wanted.items() if not leaf.persistent]
     if missing or transient:
         if missing and rng is None:
             remedy = "Pass rng=jax.random.key(0), or strict=True."
             raise refusal("load_state_dict", "rng must be given to draw what is missing", {"missing": missing}, remedy)
-        fresh = flatten(combine(*model.init(jax.random.key(0) if rng is None else rng)))
-        arrays |= {path: fresh[path] for path in (*missing, *transient)}
+        fresh = named_arrays(flatten(combine(*model.init(jax.random.key(0) if rng is None else rng))), leaves)
+        named |= {name: fresh[name] for name in (*missing, *transient)}
+    arrays = assembled(named, leaves, named.__getitem__)
     return (
         unflatten({path: arrays[path] for path, leaf in leaves.items() if leaf.trainable}),
         unflatten({path: arrays[path] for path, leaf in leaves.items() if not leaf.trainable}),
@@ -73,7 +76,7 @@ def match(
 
     Args:
         name: of the model, for the error.
-        leaves: what is wanted, by path; leaves that are not persistent are left out.
+        leaves: what is wanted, by name; leaves that are not persistent are left out.
         state: what there is.
         strict: whether missing and unexpected names are errors.
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from purenn.errors import refusal
+from purenn.layering import assembled, named_arrays, named_leaves
 from purenn.model import Buffers, Params
 from purenn.state import match
 from purenn.tree import flatten
@@ -110,9 +111,10 @@ class Remembering(Walking):
         """
         del keep_vars
         state = {} if destination is None else destination
-        for path, cell in self._named_cells(duplicates=True):
-            if cell.leaf.persistent:
-                state[prefix + path] = self._read(cell)
+        cells = dict(self._named_cells(duplicates=True))
+        leaves = {path: cell.leaf for path, cell in cells.items()}
+        arrays = {path: self._read(cell) for path, cell in cells.items() if cell.leaf.persistent}
+        state.update({prefix + name: array for name, array in named_arrays(arrays, leaves).items()})
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
@@ -158,7 +160,8 @@ class Remembering(Walking):
             for path in paths if present else []:
                 given.setdefault(path, given[present[0]])
         leaves = {path: cell.leaf for path, cell in cells.items()}
-        arrays, missing, unexpected = match(type(self).__name__, leaves, given, strict)
+        named, missing, unexpected = match(type(self).__name__, named_leaves(leaves), given, strict)
+        arrays = assembled(named, leaves, lambda path: cells[path].array())
         _refuse_contradictions(names.values(), arrays)
         for path, value in arrays.items():
             cells[path].put(value)

@@ -23,7 +23,9 @@ from transforms.porting import FromTorch, from_torch
 from transforms.pruning import Prune, prune
 from transforms.quantizing import Quantize, quantize
 from transforms.rematerialization import remat
+from transforms.retracing import assert_max_traces, explain_retrace
 from transforms.scaling import LossScale, LossScaling
+from transforms.scanning import scan
 from transforms.summarizing import summary
 from transforms.torch_ops.registry import register_op
 from transforms.train_state import TrainState
@@ -49,9 +51,11 @@ __all__ = [
     "Weighted",
     "accumulate",
     "aggregate",
+    "assert_max_traces",
     "ema",
     "ensemble",
     "eval_step",
+    "explain_retrace",
     "find_nonfinite",
     "flops",
     "freeze",
@@ -71,6 +75,7 @@ __all__ = [
     "read_average",
     "register_op",
     "remat",
+    "scan",
     "spectral_norm",
     "start_average",
     "summary",

@@ -1,6 +1,6 @@
 """ensemble: n members in one model."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from purenn.calling import through
 from purenn.checks import is_traced
 from purenn.errors import refusal
-from purenn.model import Buffers, Model, Params, check_model, structure
+from purenn.model import Buffers, Leaf, Model, Params, check_model, structure
 from purenn.random import as_key
 from purenn.tree import Tree, flatten, stack, unflatten
 
@@ -77,10 +77,8 @@ class Ensemble:
 
     def structure(self) -> Tree:
         """Lists the model's leaves with the axis of the members."""
-        leaves = flatten(structure(self.model))
-        return unflatten(
-            {path: replace(leaf, shape=(self.n, *leaf.shape), initializer=None) for path, leaf in leaves.items()}
-        )
+        leaves: dict[str, Leaf] = flatten(structure(self.model))
+        return unflatten({path: leaf.times(self.n) for path, leaf in leaves.items()})
 
     def _keys(self, rng: jax.Array) -> jax.Array:
         return jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(self.n, dtype=jnp.uint32))

@@ -81,6 +81,7 @@ class Case:
         numbers: whether outputs, buffers and gradients are those of the plain models, up to rounding.
         same: the transform with options by which the result *is* the plain model, bit for bit; None where ``why_not``
             says why there are none. It has the same ``export``, ``outs`` and ``keys``.
+        same_plain: from the model that ``same`` takes to the plain one that the result is.
         nothing: the transform with a ``where`` that matches nothing; None where it takes none.
         commutes: whether it can be applied before or after any other that says so, with the same numbers.
     """
@@ -94,6 +95,7 @@ class Case:
     keys: Callable[[Any, int], list[Any]] = lambda key, count: [key]
     numbers: bool = True
     same: Callable[[Any], Any] | None = None
+    same_plain: Callable[[Any], Any] = lambda model: model
     why_not: str = ""
     nothing: Callable[[Any], Any] | None = None
     commutes: bool = True
@@ -123,6 +125,14 @@ CASES = [
         lambda model: transforms.freeze(model, ["body.*", "norm.weight"]),
         same=lambda model: transforms.freeze(model, "*"),
         nothing=lambda model: transforms.freeze(model, "tail.*"),
+    ),
+    Case(
+        "scan",
+        lambda model: transforms.scan(model, 3),
+        plain=lambda model: L.Sequential(*[model] * 3),
+        same=lambda model: transforms.scan(model, 1),
+        same_plain=lambda model: L.Sequential(model),
+        commutes=False,  # with what leaves the names of the leaves alone only: test_scan.py
     ),
     Case("remat", transforms.remat, same=lambda model: transforms.remat(model, "everything_saveable")),
 ]  # fmt: skip

@@ -77,7 +77,7 @@ def test_the_table_names_transforms_and_each_once():
 @every
 def test_the_identity_case_is_the_plain_model_bit_for_bit(case):
     if case.same is not None:
-        check_numbers(case, case.same(pure()), case.plain(pure()), equal)
+        check_numbers(case, case.same(pure()), case.same_plain(pure()), equal)
 
 
 @every
