@@ -55,14 +55,13 @@ class Claim:
         weights = [arrays[self._place(0, name, None)] for name, _ in self.raws]
         after: Arrays = {}
         for i, p in enumerate(self.chain):
-            own = {name: arrays[self._place(i, name, i)] for name in flatten(p.structure())}
-            m = self._bind(i, own, keys, train)
+            m = self._bind(i, self._own(i, arrays), keys, train)
             with located(self.path):
                 weights = [p.forward(m, *weights)]
             after |= {self._place(i, name, i): array for name, array in flatten(m.buffers).items()}
         return weights[0], after
 
-    def start(self, weight: Any, keys: Keys, exact: bool) -> Arrays:
+    def start(self, weight: Any, keys: Keys, exact: bool, own: Mapping[str, Any] | None = None) -> Arrays:
         """Computes what is kept from the weight of the plain model.
 
         Args:
@@ -70,12 +69,13 @@ class Claim:
             keys: of the model.
             exact: whether the chain must give this weight; else each parametrization begins with what the one before
                 gives, as torch registers them.
+            own: the parametrizations' own arrays, by path, where they have been drawn.
 
         Returns:
             The arrays by path.
         """
         with located(self.path):
-            bounds, raws = self._begin(weight, keys, exact)
+            bounds, raws = self._begin(weight, keys, exact, own)
             if exact and len(self.chain) > 1:
                 raws = weight
                 for p, m in reversed(list(zip(self.chain, bounds, strict=True))):
@@ -86,12 +86,13 @@ class Claim:
             kept |= {self._place(i, name, i): array for name, array in own.items()}
         return kept
 
-    def _begin(self, weight: Any, keys: Keys, exact: bool) -> tuple[list[Bound], Any]:
+    def _begin(
+        self, weight: Any, keys: Keys, exact: bool, own: Mapping[str, Any] | None = None
+    ) -> tuple[list[Bound], Any]:
         bounds: list[Bound] = []
         raws: Any = ()
         for i, p in enumerate(self.chain):
-            drawn = p.init(self._keys(i, keys).own()) if p.structure() else ({}, {})
-            m = self._bind(i, flatten(drawn[0]) | flatten(drawn[1]), keys, False)
+            m = self._bind(i, self._draw(i, keys) if own is None else self._own(i, own), keys, False)
             p.begin(m, weight)
             if i == 0:
                 raws = _inverse(p, m, weight, exact)
@@ -99,6 +100,28 @@ class Claim:
                 weight = p.forward(m, *_named(raws).values()) if i == 0 else p.forward(m, weight)
             bounds.append(m)
         return bounds, raws
+
+    def _draw(self, i: int, keys: Keys) -> Arrays:
+        if not self.chain[i].structure():
+            return {}
+        params, buffers = self.chain[i].init(self._keys(i, keys).own())
+        return flatten(params) | flatten(buffers)
+
+    def _own(self, i: int, arrays: Mapping[str, Any]) -> Arrays:
+        return {name: arrays[self._place(i, name, i)] for name in flatten(self.chain[i].structure())}
+
+    def bound(self, i: int, arrays: Mapping[str, Any], train: bool) -> Bound:
+        """One parametrization with its own arrays.
+
+        Args:
+            i: which one.
+            arrays: what is kept, by path.
+            train: training or evaluation.
+
+        Returns:
+            Its children, with their arrays.
+        """
+        return self._bind(i, self._own(i, arrays), Keys(None), train)
 
     def _bind(self, i: int, own: Arrays, keys: Keys, train: bool) -> Bound:
         p = self.chain[i]

@@ -79,59 +79,24 @@ def channel_norms(weight: jax.Array, n: float, dim: int) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class Prune(Parametrization):
-    """``mask * weight``, with the mask among the buffers (see `prune`).
+class Masked(Parametrization):
+    """``mask * weight``, with the mask among the buffers; it begins as 1.
 
     Args:
-        amount: fraction, or count, of what is pruned.
-        method: ``"magnitude"`` or ``"random"``.
-        dim: axis whose slices are pruned as a whole; None: single numbers.
-        n: exponent of the norm that ranks slices.
         shape: of the weight; filled in by `fit`.
         dtype: of the weight; filled in by `fit`.
     """
 
-    amount: float = 0.5
-    method: str = "magnitude"
-    dim: int | None = None
-    n: float = 2
     shape: tuple[int, ...] = ()
     dtype: Any = None
 
-    def __post_init__(self) -> None:
-        check_amount("prune", self.amount)
-        if self.method not in ("magnitude", "random"):
-            raise refusal("prune", "method must be magnitude or random", {"method": self.method})
-
     def fit(self, weight: Leaf) -> Self:
-        """Takes the shape; there must be enough to prune."""
-        if self.dim is not None and not -len(weight.shape) <= self.dim < len(weight.shape):
-            rule = "dim must be an axis of the weight"
-            raise refusal("prune", rule, {"dim": self.dim, "shape": weight.shape}, kind=IndexError)
-        fitted = replace(self, shape=weight.shape, dtype=weight.dtype)
-        how_many("prune", self.amount, fitted._size)
-        return fitted
-
-    @property
-    def _size(self) -> int:
-        return math.prod(self.shape) if self.dim is None else self.shape[self.dim]
+        """Takes the shape."""
+        return replace(self, shape=weight.shape, dtype=weight.dtype)
 
     def children(self) -> Mapping[str, Any]:
         """Names the mask."""
         return {"mask": buffer(init.ones, self.shape, self.dtype)}
-
-    def begin(self, m: Any, weight: Any) -> None:
-        """Decides what is pruned."""
-        if self.method == "random":
-            scores = init.uniform(m.rng(), (self._size,))
-        else:
-            scores = jnp.abs(weight).reshape(-1) if self.dim is None else channel_norms(weight, self.n, self.dim)
-        keep = without_least(scores, how_many("prune", self.amount, self._size)).astype(weight.dtype)
-        if self.dim is None:
-            m.mask = keep.reshape(weight.shape)
-        else:
-            axes = [axis for axis in range(weight.ndim) if axis != self.dim % weight.ndim]
-            m.mask = jnp.broadcast_to(jnp.expand_dims(keep, axes), weight.shape)
 
     def forward(self, m: Any, *args: Any, **kwargs: Any) -> jax.Array:
         """Masks the weight."""
@@ -145,6 +110,54 @@ class Prune(Parametrization):
     def place(self, name: str, array: str, i: int | None = None) -> str:
         """The names of torch.nn.utils.prune."""
         return f"{name}_orig" if i is None else f"{name}_{array}"
+
+
+@dataclass(frozen=True)
+class Prune(Masked):
+    """A mask that is decided by the first weight (see `prune`).
+
+    Args:
+        amount: fraction, or count, of what is pruned.
+        method: ``"magnitude"`` or ``"random"``.
+        dim: axis whose slices are pruned as a whole; None: single numbers.
+        n: exponent of the norm that ranks slices.
+    """
+
+    amount: float = 0.5
+    method: str = "magnitude"
+    dim: int | None = None
+    n: float = 2
+
+    def __post_init__(self) -> None:
+        check_amount("prune", self.amount)
+        if self.method not in ("magnitude", "random"):
+            raise refusal("prune", "method must be magnitude or random", {"method": self.method})
+
+    def fit(self, weight: Leaf) -> Self:
+        """Takes the shape; there must be enough to prune."""
+        if self.dim is not None and not -len(weight.shape) <= self.dim < len(weight.shape):
+            rule = "dim must be an axis of the weight"
+            raise refusal("prune", rule, {"dim": self.dim, "shape": weight.shape}, kind=IndexError)
+        fitted = super().fit(weight)
+        how_many("prune", self.amount, fitted._size)
+        return fitted
+
+    @property
+    def _size(self) -> int:
+        return math.prod(self.shape) if self.dim is None else self.shape[self.dim]
+
+    def begin(self, m: Any, weight: Any) -> None:
+        """Decides what is pruned."""
+        if self.method == "random":
+            scores = init.uniform(m.rng(), (self._size,))
+        else:
+            scores = jnp.abs(weight).reshape(-1) if self.dim is None else channel_norms(weight, self.n, self.dim)
+        keep = without_least(scores, how_many("prune", self.amount, self._size)).astype(weight.dtype)
+        if self.dim is None:
+            m.mask = keep.reshape(weight.shape)
+        else:
+            axes = [axis for axis in range(weight.ndim) if axis != self.dim % weight.ndim]
+            m.mask = jnp.broadcast_to(jnp.expand_dims(keep, axes), weight.shape)
 
 
 def prune(
@@ -172,4 +185,4 @@ def prune(
         ``l1_unstructured``, ``random_unstructured``, ``ln_structured`` and ``random_structured`` of
         ``torch.nn.utils.prune``.
     """
-    return apply_chain("prune", model, where, Prune(amount, method, dim, n))
+    return apply_chain("prune", model, where, Prune(amount=amount, method=method, dim=dim, n=n))

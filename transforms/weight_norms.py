@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,20 @@ class WeightNorm(Parametrization):
         return _norm(weight, tuple(axis for axis in range(weight.ndim) if axis != kept), True), weight
 
 
+@dataclass(frozen=True)
+class OldWeightNorm(WeightNorm):
+    """`WeightNorm` under the names ``weight_g`` and ``weight_v``.
+
+    Torch:
+        ``torch.nn.utils.weight_norm``.
+    """
+
+    def place(self, name: str, array: str, i: int | None = None) -> str:
+        """The older names."""
+        del i
+        return f"{name}_{'gv'[int(array[-1])]}"
+
+
 def _norm(weight: Any, axes: tuple[int, ...], keepdims: bool) -> jax.Array:
     wide = jnp.asarray(weight, wide_dtype(weight.dtype))
     return vector_norm(wide, 2, axes, keepdims=keepdims).astype(weight.dtype)
@@ -65,8 +79,6 @@ class SpectralNorm(Parametrization):
         n_power_iterations: steps of the power method for each call in training.
         eps: least divisor of a vector.
         dim: the axis of the rows of the matrix W.
-        warm: steps made at the beginning.
-        v_first: whether a step improves v before u, as torch's older function does.
         shape: of the weight; filled in by `fit`.
         dtype: of the weight; filled in by `fit`.
 
@@ -74,11 +86,13 @@ class SpectralNorm(Parametrization):
         ``torch.nn.utils.parametrizations.spectral_norm``.
     """
 
+    # steps made at the beginning, and whether a step improves v before u
+    warm: ClassVar[int] = 15
+    v_first: ClassVar[bool] = False
+
     n_power_iterations: int = 1
     eps: float = 1e-12
     dim: int = 0
-    warm: int = 15
-    v_first: bool = False
     shape: tuple[int, ...] = ()
     dtype: Any = None
 
@@ -148,6 +162,22 @@ class SpectralNorm(Parametrization):
     def _step(self, m: Any, weight: Any, n: int) -> None:
         if n:
             m._u, m._v = _power(weight, m._u, m._v, n, self.dim, self.eps, self.v_first)
+
+
+@dataclass(frozen=True)
+class OldSpectralNorm(SpectralNorm):
+    """`SpectralNorm` under the names ``weight_orig``, ``weight_u`` and ``weight_v``, with v improved before u.
+
+    Torch:
+        ``torch.nn.utils.spectral_norm``.
+    """
+
+    warm: ClassVar[int] = 0
+    v_first: ClassVar[bool] = True
+
+    def place(self, name: str, array: str, i: int | None = None) -> str:
+        """The older names."""
+        return f"{name}_orig" if i is None else f"{name}{array}"
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))  # outside a trace one program, instead of one for each operation

@@ -133,15 +133,61 @@ def clip_grad_norm(
         ``torch.nn.utils.clip_grad_norm_``, differs in that gradients are argument and result, and in that the norm of
         half precision stays in float32 (in float16 it would overflow, and the gradients become 0).
     """
-    op = "clip_grad_norm"
+    total = total_norm(grads, norm_type, error_if_nonfinite, op="clip_grad_norm")
+    return scale_to_norm(grads, max_norm, total, op="clip_grad_norm"), total
+
+
+def scale_to_norm(grads: Any, max_norm: float, norm: Any, op: str = "clip_grads_with_norm") -> Any:
+    """Shrinks gradients of a known norm: ``g min(1, max_norm / (norm + 1e-6))``.
+
+    Args:
+        grads: any tree of floating arrays.
+        max_norm: largest norm.
+        norm: ``()``, of all of them, see `total_norm`.
+        op: name of the caller.
+
+    Returns:
+        The tree, with the dtypes of ``grads``.
+
+    Errors:
+        TypeError: a leaf is no floating array.
+
+    Torch:
+        ``torch.nn.utils.clip_grads_with_norm_``, differs in that gradients are argument and result.
+    """
     leaves, tree = _floating_leaves(op, "grads", grads)
+    factor = jnp.minimum(max_norm / (norm + 1e-6), 1.0)
+    return jax.tree.unflatten(tree, [(x * factor).astype(x.dtype) for x in leaves])
+
+
+def total_norm(
+    tensors: Any, norm_type: float = 2.0, error_if_nonfinite: bool = False, op: str = "get_total_norm"
+) -> jax.Array:
+    """The norm of all numbers of a tree, as one vector.
+
+    Args:
+        tensors: any tree of floating arrays.
+        norm_type: exponent of the norm, ``float("inf")`` for the largest magnitude.
+        error_if_nonfinite: refuses a norm that is infinite or NaN, where values can be read.
+        op: name of the caller.
+
+    Returns:
+        ``()``, float32 at least.
+
+    Errors:
+        TypeError: a leaf is no floating array.
+        ValueError: the norm is not finite, with ``error_if_nonfinite``, outside a trace.
+
+    Torch:
+        ``torch.nn.utils.get_total_norm``, differs in that half precisions are summed in float32.
+    """
+    leaves, _ = _floating_leaves(op, "grads", tensors)
     order = float(norm_type)
     total = _total_norm(leaves, order)
     if error_if_nonfinite:
         remedy = "Pass error_if_nonfinite=False to clip by it all the same."
         checks.require(jnp.isfinite(total), op, f"the norm of order {order} must be finite", remedy)
-    factor = jnp.minimum(max_norm / (total + 1e-6), 1.0)
-    return jax.tree.unflatten(tree, [(x * factor).astype(x.dtype) for x in leaves]), total
+    return total
 
 
 def _total_norm(leaves: list[jax.Array], order: float) -> jax.Array:
