@@ -67,16 +67,18 @@ def eval_step(
 
 def _either(fn: Callable[..., Any], metrics: Metrics | None) -> Callable[..., dict[str, Any]]:
     """Metrics of a loss, or those that the function gives itself."""
-
-    def loss(m: Any, batch: Any) -> Any:
-        out = fn(m, batch)
-        return ({}, out) if isinstance(out, Mapping) else out  # a dict in place of a value: there is none
-
-    named = measured("eval_step", loss, metrics)
+    measured("eval_step", fn, metrics)  # refuses now what it can refuse
 
     def run(m: Any, batch: Any) -> dict[str, Any]:
-        value, found = named(m, batch)
-        return found if isinstance(value, Mapping) else {"loss": value, **found}
+        out = fn(m, batch)
+        if isinstance(out, Mapping):
+            return dict(out)
+        value, found = measured("eval_step", lambda *_: out, metrics)(m, batch)
+        value = value if isinstance(value, Weighted) else jnp.asarray(value)
+        if not isinstance(value, Weighted) and value.shape != ():
+            got = {"its shape": value.shape}
+            raise refusal("eval_step", "the loss must be a scalar", got, "Reduce it, for example with .mean().")
+        return {"loss": value, **found}
 
     return run
 

@@ -18,7 +18,7 @@ class TrainState(NamedTuple):
     params: Params
     buffers: Buffers
     opt_state: Any
-    rng: jax.Array  # raw key data, the quickest to hand to jit; the keys of all steps are folded from it
+    rng: jax.Array  # a key, from which those of all steps are folded
     step: jax.Array  # () int32: steps done, skipped ones too
     ema: Average | None = None  # None costs nothing
     loss_scale: LossScale | None = None
