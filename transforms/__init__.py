@@ -2,6 +2,7 @@
 
 from transforms.accumulation import accumulate
 from transforms.averaging import Average, ema, read_average, start_average, update_average
+from transforms.capturing import capture, patch
 from transforms.casting import precision
 from transforms.counting import flops
 from transforms.curvature import hvp, ntk
@@ -52,6 +53,7 @@ __all__ = [
     "accumulate",
     "aggregate",
     "assert_max_traces",
+    "capture",
     "ema",
     "ensemble",
     "eval_step",
@@ -68,6 +70,7 @@ __all__ = [
     "orthogonal",
     "param_groups",
     "parametrize",
+    "patch",
     "per_example_grad",
     "precision",
     "prune",

@@ -77,11 +77,17 @@ def _cells(row: Row, level: int) -> tuple[str, ...]:
 
 
 def _written(output: Any) -> str:
-    shapes = [
-        f"{x.dtype.name}{list(x.shape)}" if isinstance(x, jax.ShapeDtypeStruct) else repr(x)
-        for x in jax.tree.leaves(output)
-    ]
-    return ", ".join(shapes)
+    return ", ".join(map(_short, jax.tree.leaves(output)))
+
+
+def _short(leaf: Any) -> str:
+    """f32[8, 3], as jaxprs have it."""
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        return repr(leaf)
+    name = leaf.dtype.name
+    for long, letter in (("uint", "u"), ("int", "i"), ("float", "f"), ("complex", "c")):
+        name = name.replace(long, letter)
+    return f"{name}{list(leaf.shape)}"
 
 
 def _rounded(number: float) -> str:

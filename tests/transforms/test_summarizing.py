@@ -171,8 +171,8 @@ def test_printed_it_is_a_table():
     assert [word.strip() for word in lines[1].strip("┃").split("┃")] == [
         *("module", "kind", "output", "params", "buffers", "FLOPs", "activations")
     ]
-    assert re.search(r"\(model\) +│ Deep +│ 'none', float32\[8, 3\], float32\[8, 3\]", text)
-    assert re.search(r"│ +0 +│ Linear +│ float32\[8, 3\] +│ +12 │ +0 │ +168 │ +96 B │", text)
+    assert re.search(r"\(model\) +│ Deep +│ 'none', f32\[8, 3\], f32\[8, 3\]", text)
+    assert re.search(r"│ +0 +│ Linear +│ f32\[8, 3\] +│ +12 │ +0 │ +168 │ +96 B │", text)
     assert re.search(r"│ +unused +│ Linear +│ - +│ +28 │", text)
     assert "params 208 B, buffers 0 B; kept for the backward pass" in lines[-1]
     short = str(transforms.summary(Deep(), SHAPE, depth=1))
