@@ -135,6 +135,22 @@ def choose(flat: Mapping[str, Any], where: Where, op: str = "where") -> list[str
     return [path for path in flat if path in chosen]
 
 
+def matches(where: Where, path: str, leaf: Any) -> bool:
+    """Says whether ``where`` chooses one leaf.
+
+    Args:
+        where: see the module.
+        path: of the leaf.
+        leaf: itself, for a predicate.
+
+    Returns:
+        Whether it does.
+    """
+    if callable(where):
+        return bool(where(path, leaf))
+    return any(fnmatch.fnmatchcase(path, glob) for glob in ([where] if isinstance(where, str) else where))
+
+
 def _nearest(glob: str, paths: Iterable[str]) -> str:
     paths = list(paths)
     if not paths:

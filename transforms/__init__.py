@@ -4,6 +4,7 @@ from transforms.accumulation import accumulate
 from transforms.averaging import Average, ema, read_average, start_average, update_average
 from transforms.capturing import capture, patch
 from transforms.casting import precision
+from transforms.checking import checked
 from transforms.counting import flops
 from transforms.curvature import hvp, ntk
 from transforms.ensembles import ensemble
@@ -54,6 +55,7 @@ __all__ = [
     "aggregate",
     "assert_max_traces",
     "capture",
+    "checked",
     "ema",
     "ensemble",
     "eval_step",

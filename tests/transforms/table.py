@@ -76,6 +76,7 @@ class Case:
         plain: from the model that ``wrap`` takes to the plain one that the result stands for.
         export: from the state_dict of the result to those of the plain models.
         gather: from the state_dicts of the plain models back.
+        section: whether ``gather`` gives what is exported as the same, up to rounding, but draws arrays of its own.
         outs: from the output of the result to those of the plain models.
         keys: from the key of the result to those of the plain models, in init and in apply.
         numbers: whether outputs, buffers and gradients are those of the plain models, up to rounding.
@@ -91,6 +92,7 @@ class Case:
     plain: Callable[[Any], Any] = lambda model: model
     export: Callable[[State], list[State]] = lambda state: [state]
     gather: Callable[[Sequence[State]], State] = lambda states: dict(states[0])
+    section: bool = False
     outs: Callable[[Any], list[Any]] = lambda out: [out]
     keys: Callable[[Any, int], list[Any]] = lambda key, count: [key]
     numbers: bool = True
@@ -108,6 +110,47 @@ def stack(states: Sequence[State]) -> State:
 
 def unstack(state: State) -> list[State]:
     return [tree.flatten(one) for one in tree.unstack(tree.unflatten(state))]
+
+
+class Doubled(transforms.Parametrization):
+    """Twice the raw array: exact in both directions."""
+
+    def forward(self, m, x):
+        return 2 * x
+
+    def right_inverse(self, m, weight):
+        return weight / 2
+
+    def __eq__(self, other):
+        return type(other) is type(self)
+
+    def __hash__(self):
+        return 1
+
+
+def unchanged(weight):
+    return weight
+
+
+def names(model):
+    return set(tree.flatten(purenn.structure(model)))
+
+
+def rewritten(name, wrap, same=None, **promises):
+    """The entry of a transform that `merge` undoes: arrays are exported by it, and gathered by ``from_plain``."""
+    bases = [pure, lambda: purenn.compose(unchanged, body=L.Linear(WIDTH, WIDTH), norm=L.LayerNorm(WIDTH))]
+
+    def export(state):
+        models = [make(base()) for base in bases for make in (wrap, same) if make]
+        model = next(model for model in models if names(model) == set(state))
+        return [purenn.state_dict(*transforms.merge(model, *purenn.load_state_dict(model, state)))]
+
+    def gather(states):
+        plain = next(base() for base in bases if names(base()) == set(states[0]))
+        model = wrap(plain)
+        return purenn.state_dict(model, *model.from_plain(*purenn.load_state_dict(plain, states[0]), KEY))
+
+    return Case(name, wrap, export=export, gather=gather, same=same, commutes=False, **promises)
 
 
 CASES = [
@@ -133,6 +176,68 @@ CASES = [
         same=lambda model: transforms.scan(model, 1),
         same_plain=lambda model: L.Sequential(model),
         commutes=False,  # with what leaves the names of the leaves alone only: test_scan.py
+    ),
+    rewritten(
+        "parametrize",
+        lambda model: transforms.parametrize(model, ["body.weight", "norm.bias"], Doubled()),
+        lambda model: transforms.parametrize(model, "body.weight", unchanged),
+        nothing=lambda model: transforms.parametrize(model, "tail.*", Doubled()),
+    ),
+    rewritten(
+        "weight_norm",
+        lambda model: transforms.weight_norm(model, "body.weight"),
+        why_not="w = g v / |v| is rounded",
+        nothing=lambda model: transforms.weight_norm(model, "tail.*"),
+        section=True,
+    ),
+    rewritten(
+        "spectral_norm",
+        lambda model: transforms.spectral_norm(model, "body.weight"),
+        why_not="the weight is divided by its norm",
+        nothing=lambda model: transforms.spectral_norm(model, "tail.*"),
+        numbers=False,  # a call in training moves the vectors first
+        section=True,
+    ),
+    rewritten(
+        "orthogonal",
+        lambda model: transforms.orthogonal(model, "body.weight"),
+        why_not="the weight is made orthogonal",
+        nothing=lambda model: transforms.orthogonal(model, "tail.*"),
+        section=True,
+    ),
+    rewritten(
+        "lora",
+        lambda model: transforms.lora(model, "body.weight", rank=2),
+        lambda model: transforms.lora(model, rank=0),
+        nothing=lambda model: transforms.lora(model, "tail.*"),
+        section=True,
+    ),
+    rewritten(
+        "quantize",
+        lambda model: transforms.quantize(model, "body.weight", bits=4, group_size=2),
+        why_not="the weight is rounded to integers",
+        nothing=lambda model: transforms.quantize(model, "tail.*"),
+        section=True,
+    ),
+    rewritten(
+        "prune",
+        lambda model: transforms.prune(model, "body.weight", 0.5, dim=0),
+        lambda model: transforms.prune(model, "body.weight", 0),
+        nothing=lambda model: transforms.prune(model, "tail.*", 0.5),
+        section=True,
+    ),
+    rewritten(
+        "tie", lambda model: transforms.tie(model, "body.bias", "norm.bias"), why_not="two arrays become one"
+    ),
+    rewritten(
+        "ema", lambda model: transforms.ema(model, 0.9), lambda model: transforms.ema(model, 0.0)
+    ),
+    Case(
+        "capture",
+        lambda model: transforms.capture(model, "*"),
+        outs=lambda out: [out[0]],
+        same=lambda model: transforms.capture(model, ["body", "head"]),
+        commutes=False,  # its output has another structure
     ),
     Case("remat", transforms.remat, same=lambda model: transforms.remat(model, "everything_saveable")),
 ]  # fmt: skip
