@@ -32,6 +32,15 @@ def is_traced(*arrays: Any) -> bool:
     return any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
+def is_checking() -> bool:
+    """Whether checks are being compiled in, for `checked`.
+
+    Returns:
+        The answer; outside a trace values are looked at anyway.
+    """
+    return bool(_checking.value)
+
+
 def require(holds: jax.Array, op: str, rule: str, remedy: str = "", kind: type[Exception] = ValueError) -> None:
     """Refuses values for which ``holds`` is false, wherever values can be looked at.
 
