@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purenn.checks import is_traced
 from purenn.errors import check_sizes, refusal
 from purenn.random import as_key, draw, fold_name
 
@@ -190,8 +191,7 @@ def constant(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, val: floa
     Torch:
         ``torch.nn.init.constant_``, identical.
     """
-    del rng
-    return _filled("constant", shape, dtype, val)
+    return _filled("constant", rng, shape, dtype, val)
 
 
 @_initializer
@@ -209,8 +209,7 @@ def ones(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     Torch:
         ``torch.nn.init.ones_``, identical.
     """
-    del rng
-    return _filled("ones", shape, dtype, 1)
+    return _filled("ones", rng, shape, dtype, 1)
 
 
 @_initializer
@@ -228,8 +227,7 @@ def zeros(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array
     Torch:
         ``torch.nn.init.zeros_``, identical.
     """
-    del rng
-    return _filled("zeros", shape, dtype, 0)
+    return _filled("zeros", rng, shape, dtype, 0)
 
 
 @_initializer
@@ -478,8 +476,11 @@ def _shape(op: str, shape: Any) -> tuple[int, ...]:
     return tuple(map(int, shape))
 
 
-def _filled(op: str, shape: Any, dtype: Any, val: Any) -> jax.Array:
-    return jnp.asarray(np.full(_shape(op, shape), val, jax.dtypes.canonicalize_dtype(dtype)))
+def _filled(op: str, rng: Any, shape: Any, dtype: Any, val: Any) -> jax.Array:
+    shape, dtype = _shape(op, shape), jax.dtypes.canonicalize_dtype(dtype)
+    if is_traced(rng):  # a broadcast in the program, in place of an array in it
+        return jnp.full(shape, val, dtype)
+    return jnp.asarray(np.full(shape, val, dtype))
 
 
 def _canonical(op: str, rng: Any, shape: Any, dtype: Any) -> tuple[jax.Array, tuple[int, ...], Any]:

@@ -229,7 +229,7 @@ def test_a_weight_is_computed_at_each_read_and_once_when_cached():
 def test_removal():
     for leave in (True, False):
         ours, theirs = net(nn), net(torch.nn)
-        for module, library, remove in ((ours, P, R), (theirs, TP, TR)):
+        for module, library in ((ours, P), (theirs, TP)):
             library.spectral_norm(module[0])
             library.orthogonal(module[2])
             library.weight_norm(module[0], "bias")

@@ -239,6 +239,14 @@ CASES = [
         same=lambda model: transforms.capture(model, ["body", "head"]),
         commutes=False,  # its output has another structure
     ),
+    Case(
+        "linearize",
+        transforms.linearize,
+        export=lambda state: [{name: array for name, array in state.items() if not name.startswith("origin.")}],
+        gather=lambda states: {**states[0], **{f"origin.{name}": states[0][name] for name in NAMES[:4] + NAMES[-2:]}},
+        same=transforms.linearize,  # what init gives is the expansion there
+        commutes=False,  # the expansion of a rewritten weight is another one
+    ),
     Case("remat", transforms.remat, same=lambda model: transforms.remat(model, "everything_saveable")),
 ]  # fmt: skip
 
