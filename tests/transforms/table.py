@@ -247,6 +247,14 @@ CASES = [
         same=transforms.linearize,  # what init gives is the expansion there
         commutes=False,  # the expansion of a rewritten weight is another one
     ),
+    Case(
+        "precision",
+        lambda model: transforms.precision(model, jnp.float32, output=jnp.bfloat16),
+        same=lambda model: transforms.precision(model, jnp.float32),
+        nothing=lambda model: transforms.precision(model, where="tail.*"),
+        numbers=False,  # its output is rounded; computing in less, and nesting of that, is in test_precision.py
+    ),
+    Case("checked", lambda model: transforms.checked(model, unused=False), same=transforms.checked),
     Case("remat", transforms.remat, same=lambda model: transforms.remat(model, "everything_saveable")),
 ]  # fmt: skip
 
