@@ -95,6 +95,24 @@ def check_floating(op: str, argument: str, array: jax.Array) -> None:
         )
 
 
+def dtype_of(op: str, dtype: Any) -> np.dtype:
+    """Takes a dtype by whatever jax and numpy know it; torch's are refused with a TypeError.
+
+    Args:
+        op: name of the operation.
+        dtype: a dtype, a scalar type or a name.
+
+    Returns:
+        The dtype as JAX stores it: float64 is float32 unless x64 is enabled.
+    """
+    try:
+        return jax.dtypes.canonicalize_dtype(dtype)
+    except TypeError:
+        pass
+    remedy = "Pass jnp.float32 or 'float32', say."
+    raise refusal(op, "dtype must be one that jax or numpy knows", {"dtype": dtype}, remedy, TypeError)
+
+
 def check_sizes(op: str, /, **sizes: Any) -> None:
     """Refuses lengths of axes that are no integers, with a TypeError, or negative, with a ValueError.
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purenn.checks import is_traced
-from purenn.errors import check_sizes, refusal
+from purenn.errors import check_sizes, dtype_of, refusal
 from purenn.random import as_key, draw, fold_name
 
 P = ParamSpec("P")
@@ -252,7 +252,7 @@ def eye(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     shape = _shape("eye", shape)
     if len(shape) != 2:
         raise refusal("eye", "shape must have 2 numbers", {"shape": shape})
-    return jnp.asarray(np.eye(*shape, dtype=jax.dtypes.canonicalize_dtype(dtype)))
+    return jnp.asarray(np.eye(*shape, dtype=dtype_of("eye", dtype)))
 
 
 @_initializer
@@ -280,7 +280,7 @@ def dirac(rng: Any, shape: Sequence[int], dtype: Any = jnp.float32, groups: int 
         raise refusal("dirac", "shape must have 3, 4 or 5 numbers", {"shape": shape})
     if groups < 1 or shape[0] % groups:
         raise refusal("dirac", "groups must divide shape[0]", {"shape": shape, "groups": groups})
-    weight = np.zeros(shape, jax.dtypes.canonicalize_dtype(dtype))
+    weight = np.zeros(shape, dtype_of("dirac", dtype))
     per_group = shape[0] // groups
     diagonal = np.arange(min(per_group, shape[1]))
     center: Any = [size // 2 for size in shape[2:]]
@@ -477,14 +477,14 @@ def _shape(op: str, shape: Any) -> tuple[int, ...]:
 
 
 def _filled(op: str, rng: Any, shape: Any, dtype: Any, val: Any) -> jax.Array:
-    shape, dtype = _shape(op, shape), jax.dtypes.canonicalize_dtype(dtype)
+    shape, dtype = _shape(op, shape), dtype_of(op, dtype)
     if is_traced(rng):  # a broadcast in the program, in place of an array in it
         return jnp.full(shape, val, dtype)
     return jnp.asarray(np.full(shape, val, dtype))
 
 
 def _canonical(op: str, rng: Any, shape: Any, dtype: Any) -> tuple[jax.Array, tuple[int, ...], Any]:
-    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    dtype = dtype_of(op, dtype)
     if not jnp.issubdtype(dtype, jnp.inexact):
         raise refusal(op, "dtype must be floating or complex", {"dtype": str(dtype)}, kind=TypeError)
     return as_key(op, rng), _shape(op, shape), dtype

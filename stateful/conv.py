@@ -22,6 +22,11 @@ class _Kernels(Module):
 
 
 class _ConvNd(_Kernels):
+    @property
+    def output_padding(self) -> tuple[int, ...]:
+        """Zeros; it means something where the convolution is transposed."""
+        return (0,) * len(self.kernel_size)
+
     def __init__(
         self,
         in_channels: int,

@@ -192,9 +192,10 @@ class Remembering(Walking):
             except TypeError:
                 floating = False
             if not floating:
-                got = {"dtype": dtype}
+                got = {"the argument": dtype}
                 rule = "the argument must be a floating dtype, a device or a sharding"
-                raise refusal(f"{type(self).__name__}.to", rule, got, kind=TypeError)
+                remedy = "They are jax's: jnp.float32, 'gpu:0'."
+                raise refusal(f"{type(self).__name__}.to", rule, got, remedy, TypeError)
         place = _device(device) if isinstance(device, str) else device
         for _, cell in self._named_cells():
             if dtype is not None:

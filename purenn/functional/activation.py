@@ -724,7 +724,8 @@ def softmax(
         input: any shape; floating, or of any kind when ``dtype`` is given.
         dim: the axis that sums to 1; None takes 0 for ranks 0, 1 and 3, else 1, and warns.
         _stacklevel: how many calls up that warning points.
-        dtype: floating; ``input`` is cast to it first. float64 is float32 unless x64 is enabled.
+        dtype: floating; ``input`` is cast to it first, a complex one as its real part. float64 is float32 unless x64
+            is enabled.
 
     Returns:
         The shape of ``input``, in ``dtype`` or its own; the sum is taken in float32 at least.
@@ -734,7 +735,7 @@ def softmax(
         TypeError: what is summed is not floating; ``dim`` is no integer; ``dtype`` is no dtype.
 
     Torch:
-        ``torch.nn.functional.softmax``, differs in that complex numbers are refused, also where ``dtype`` is given.
+        ``torch.nn.functional.softmax``, identical but for torch's warning that a cast drops imaginary parts.
     """
     x, axis = _softmax_input("softmax", input, dim, _stacklevel, dtype)
     return _along(jax.nn.softmax, x, axis)
@@ -759,7 +760,7 @@ def softmin(
         TypeError: as `softmax`, or ``input`` is boolean.
 
     Torch:
-        ``torch.nn.functional.softmin``, differs as `softmax` does.
+        ``torch.nn.functional.softmin``, as `softmax`.
     """
     x, axis = _softmax_input("softmin", -_not_boolean("softmin", input), dim, _stacklevel, dtype)
     return _along(jax.nn.softmax, x, axis)
@@ -784,7 +785,7 @@ def log_softmax(
         TypeError: as `softmax`.
 
     Torch:
-        ``torch.nn.functional.log_softmax``, differs as `softmax` does.
+        ``torch.nn.functional.log_softmax``, as `softmax`.
     """
     x, axis = _softmax_input("log_softmax", input, dim, _stacklevel, dtype)
     return _along(jax.nn.log_softmax, x, axis)
@@ -887,8 +888,8 @@ def _rrelu(op: str, input: Any, lower: float, upper: float, training: bool, rng:
 
 def _softmax_input(op: str, input: Any, dim: int | None, stacklevel: int, dtype: Any) -> tuple[jax.Array, int]:
     x = as_array(op, "input", input)
-    if dtype is not None and not jnp.iscomplexobj(x):
-        x = x.astype(_floating_dtype(op, dtype))
+    if dtype is not None:
+        x = x.real.astype(_floating_dtype(op, dtype))
     x = _floating(op, x)
     if dim is None:
         dim = 0 if x.ndim in (0, 1, 3) else 1

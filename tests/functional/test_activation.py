@@ -66,11 +66,12 @@ def test_softmax_of_infinities_is_torchs(name):
 
 
 @pytest.mark.parametrize("name", ["softmax", "softmin", "log_softmax"])
-@pytest.mark.parametrize("dtype", ["int32", "uint8", "float16", "bool"])
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "float16", "bool", "complex64"])
 def test_softmax_casts_first(name, dtype):
     if name == "softmin" and dtype == "bool":
         return
     x = np.array([[-3, -1, 0, 1, 2, 5]]).astype(dtype)
+    x = x + np.complex64(1j) if dtype == "complex64" else x
     for result in ("float32", "float16"):
         ours = getattr(F, name)(jnp.asarray(x), 1, dtype=result)
         theirs = getattr(TF, name)(torch.from_numpy(x), 1, dtype=getattr(torch, result))

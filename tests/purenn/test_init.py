@@ -401,6 +401,10 @@ def test_torchs_habit_is_refused_with_the_remedy(name, weight, rest):
         (lambda: init.xavier_normal(KEY, (3, True)), TypeError, "xavier_normal: shape[1] must be an integer, got shape[1]=True."),
         (lambda: init.normal(KEY, (-1, 3)), ValueError, "normal: shape[0] must not be negative, got shape[0]=-1."),
         (lambda: init.uniform(KEY, (3,), jnp.int32), TypeError, "uniform: dtype must be floating or complex, got dtype='int32'."),
+        *(
+            (lambda fn=fn: getattr(init, fn)(KEY, (3, 3, 3)[: 2 + (fn == "dirac")], torch.float32), TypeError, f"{fn}: dtype must be one that jax or numpy knows, got dtype=torch.float32. Pass jnp.float32 or 'float32', say.")
+            for fn in ("normal", "zeros", "eye", "dirac")
+        ),
         (lambda: init.orthogonal(KEY, (3, 3), bool), TypeError, "orthogonal: dtype must be floating or complex, got dtype='bool'."),
         (lambda: init.trunc_normal(KEY, (3,), jnp.complex64), TypeError, "trunc_normal: dtype must be real, got dtype='complex64'."),
         (lambda: init.eye(None, (3,)), ValueError, "eye: shape must have 2 numbers, got shape=(3,)."),

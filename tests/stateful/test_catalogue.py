@@ -56,6 +56,27 @@ def test_the_table_is_complete():
         nn.DataParallel(nn.Linear(2, 2))
 
 
+# torch's own bookkeeping for its inference kernels and its printing, and what docs/differences.md lists
+NO_ATTRIBUTES = {
+    "Upsample.name", "UpsamplingNearest2d.name", "UpsamplingBilinear2d.name", "PReLU.init",
+    "TransformerEncoderLayer.activation_relu_or_gelu", "TransformerEncoder.use_nested_tensor",
+}  # fmt: skip
+
+
+def plain(x):
+    return isinstance(x, (bool, int, float, str, tuple, list, type(None)))
+
+
+@each
+def test_the_attributes_are_torchs(case):
+    ours, theirs = case.make(nn), case.make(torch.nn)
+    names = {name for name in vars(theirs) if not name.startswith("_")} | set(getattr(theirs, "__constants__", ()))
+    for name in names:
+        if f"{case.name}.{name}" not in NO_ATTRIBUTES and hasattr(theirs, name):
+            mine, expected = getattr(ours, name), getattr(theirs, name)
+            assert not plain(expected) or (type(mine), mine) == (type(expected), expected), name
+
+
 # ---------------------------------------------------------------------------------------------------------- state_dicts
 
 

@@ -604,6 +604,7 @@ def test_buffers():
         (lambda m: m.apply(X, {}, X), TypeError, "params must be a nested dict"),
         (lambda m: m.update({"fc": {}}), ValueError, "params must hold the module's names"),
         (lambda m: m.to(jnp.int32), TypeError, "must be a floating dtype, a device or a sharding"),
+        (lambda m: m.to(torch.float32), TypeError, r"got the argument=torch\.float32\. They are jax's: jnp\.float32"),
         (lambda m: m.to("gpu:7"), ValueError, "the device must exist"),
         (lambda m: m.train("yes"), ValueError, "mode must be a boolean"),
         (lambda m: m.rng(), RuntimeError, "keys exist during a call only"),
