@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purenn.calling import called, located, placed
-from purenn.errors import refusal
+from purenn.errors import dtype_of, refusal
 from purenn.random import as_key, fold_name
 from purenn.tree import Tree, check_name
 
@@ -185,7 +185,7 @@ def _leaf(op: str, source: Any, shape: Any, dtype: Any, options: Mapping[str, An
         if shape is not None and tuple(shape) != tuple(source.shape):
             raise refusal(op, "shape must be that of the value", {"shape": tuple(shape), "value.shape": source.shape})
         if not jnp.issubdtype(source.dtype, jax.dtypes.extended):
-            dtype = jax.dtypes.canonicalize_dtype(source.dtype if dtype is None else dtype)
+            dtype = dtype_of(op, source.dtype if dtype is None else dtype)
         return Leaf(tuple(source.shape), dtype or source.dtype, _Constant(source))
     if isinstance(source, (bool, int, float, complex)):
         return _leaf(op, jnp.asarray(source), shape, dtype, options)
@@ -195,7 +195,7 @@ def _leaf(op: str, source: Any, shape: Any, dtype: Any, options: Mapping[str, An
     if shape is None:
         raise refusal(op, "shape must be given with an initializer", {"shape": None}, f"{op}(init.ones, (256,))")
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    dtype = jax.dtypes.canonicalize_dtype(jnp.float32 if dtype is None else dtype)
+    dtype = dtype_of(op, jnp.float32 if dtype is None else dtype)
     return Leaf(shape, dtype, source, tuple(options.items()))
 
 

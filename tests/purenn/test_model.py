@@ -518,6 +518,7 @@ ARRAYS = L.Linear(3, 2).init(KEY)
         (lambda: purenn.buffer(None), TypeError, "buffer: the value must be an array or an initializer, got its type='NoneType'."),
         (lambda: purenn.param([1.0]), TypeError, "param: the value must be an array or an initializer, got its type='list'."),
         (lambda: purenn.param(torch.ones(2)), TypeError, "param: the value must be an array, not torch's, got its type='Tensor'. Pass tensor.detach().numpy()."),
+        (lambda: purenn.param(init.ones, (2,), torch.float32), TypeError, "param: dtype must be one that jax or numpy knows, got dtype=torch.float32. Pass jnp.float32 or 'float32', say."),
         (lambda: purenn.param(init.ones), ValueError, "param: shape must be given with an initializer, got shape=None. param(init.ones, (256,))"),
         (lambda: purenn.buffer(jnp.ones(3), (2,)), ValueError, "buffer: shape must be that of the value, got shape=(2,) and value.shape=(3,)."),
         (lambda: L.Linear(3, 2).apply(X), TypeError, "Layer.apply() missing 1 required positional argument: 'buffers'"),
