@@ -12,7 +12,7 @@ from stateful.data import Feed, examples_of
 from stateful.trainer_guard import Watch
 from stateful.trainer_history import History
 from stateful.trainer_means import spelled_out, weighted_means
-from stateful.trainer_report import Clock, Screen, spelled
+from stateful.trainer_report import Clock, Screen
 from stateful.trainer_signals import Stop
 
 
@@ -108,37 +108,37 @@ class Loop:
                 self._tell_of_the_end()
                 break
             self._advance(batch)
-            if self.step % self.plan.log_every == 0:
-                self.log()
-            if _due(self.step, self.plan.eval_every):
-                self.evaluate()
+            last = self.step == self.plan.total
+            self.tell(last or _due(self.step, self.plan.log_every), last or _due(self.step, self.plan.eval_every))
             if _due(self.step, self.plan.save_every):
                 self.save()
         self._check(self.watch.finish())
 
     def finish(self) -> None:
         """The last row, evaluation and checkpoint, as far as they are not there."""
-        if self.pending.metrics and not self.stop:
-            self.log()
-        if self.evaluation is not None and self.evaluated != self.step and not self.stop:
-            self.evaluate()
+        if not self.stop:
+            self.tell(bool(self.pending.metrics), self.evaluated != self.step)
         self.save(block=True)
 
-    def log(self) -> None:
-        """Writes a row."""
-        means, steps, examples = self.pending.take()
+    def tell(self, train: bool, evaluation: bool) -> None:
+        """Writes a row, if there is something to tell.
+
+        Args:
+            train: whether of the steps since the last row.
+            evaluation: whether of an evaluation, where there are batches for it.
+        """
         row: dict[str, Any] = {"step": self.step}
         if self.plan.per_epoch:
             row["epoch"] = self.step / self.plan.per_epoch
-        self._tell(row | means | self.clock.measures(steps, examples))
-
-    def evaluate(self) -> None:
-        """Evaluates, and writes a row of it."""
-        if self.evaluation is None:
+        if train:
+            means, steps, examples = self.pending.take()
+            row |= means | self.clock.measures(steps, examples)
+        if evaluation and self.evaluation is not None:
+            self.evaluated = self.step
+            row |= {f"eval_{name}": value for name, value in self.trainer.evaluate(self.evaluation).items()}
+        elif not train:
             return
-        self.evaluated = self.step
-        found = self.trainer.evaluate(self.evaluation)
-        self._tell({"step": self.step} | {f"eval_{name}": value for name, value in found.items()})
+        self._write(row)
 
     def save(self, block: bool = False) -> None:
         """Saves state and position."""
@@ -170,12 +170,9 @@ class Loop:
         if found is not None:
             raise self.trainer.nonfinite(*found, self.watch.patience)
 
-    def _tell(self, row: dict[str, Any]) -> None:
+    def _write(self, row: dict[str, Any]) -> None:
         self.history.rows.append(row)
-        if "steps_per_second" in row:
-            self.screen.row(row)
-        else:
-            self.screen.say(f"step {row['step']}  {spelled(row)}")
+        self.screen.row(row)
         for write in self.writers:
             write(row)
         for callback in self.callbacks:

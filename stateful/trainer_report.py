@@ -64,15 +64,19 @@ class Screen:
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Shows a row."""
-        rate = f"{row['steps_per_second']:.3g} steps/s  {row['examples_per_second']:.3g} examples/s"
+        rate = ""
+        if "steps_per_second" in row:
+            rate = (
+                f"{row['steps_per_second']:.3g} steps/s  {row['examples_per_second']:.3g} examples/s{self._left(row)}"
+            )
         if self._bar is not None:
             self._bar.update(self._task, rate=rate, row=spelled(row))
         elif self._show:
             of = "" if self._total is None else f"/{self._total}"
-            self.say(f"step {row['step']}{of}  {spelled(row)}  {rate}{self._left(row)}")
+            self.say(f"step {row['step']}{of}  {spelled(row)}  {rate}".rstrip())
 
     def _left(self, row: Mapping[str, Any]) -> str:
-        if self._total is None or not row["steps_per_second"]:
+        if self._total is None or self._bar is not None:
             return ""
         return f"  {(self._total - row['step']) / row['steps_per_second']:.0f} s left"
 

@@ -29,10 +29,10 @@ def test_readme_commands_are_those_of_ci():
 # Files of stateful that are the machinery, not layers.
 MACHINERY = {
     *("__init__", "compiled", "context", "frame", "functional", "functional_module"),
-    *("hooks", "in_place", "init", "module", "node", "parameter"),
+    *("hooks", "in_place", "init", "likeness", "module", "node", "parameter"),
     *("random", "remembering", "walking"),
 }
-FAMILIES = ("checkpoint", "cli")  # and those whose names begin so
+FAMILIES = ("checkpoint", "cli", "data", "trainer")  # and those whose names begin so
 
 
 def layer_files():

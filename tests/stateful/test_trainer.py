@@ -28,6 +28,14 @@ Y = (X.sum(1) > 0).astype(np.int64)
 KEY = jax.random.key(7)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """The laws here are about states and rows, not speed: XLA's optimizations would take half of the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def refused(kind, words):
     return pytest.raises(kind, match=re.escape(words))
 
@@ -110,7 +118,7 @@ def test_the_module_holds_what_was_trained_in_memory_of_its_own(whole):
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(kept))
 
 
-@pytest.mark.parametrize("stopped", [1, 3, 4, 8])
+@pytest.mark.parametrize("stopped", [3, 4])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(whole, tmp_path, stopped):
     one, _ = whole
     options = {"steps": 9, "log_every": 2, "save_every": 100, "log": tmp_path / "log.jsonl", **QUIET}
@@ -171,7 +179,7 @@ def test_evaluation_changes_nothing_and_is_weighted_by_examples():
 def test_rows_of_evaluation_and_epochs():
     one = trainer()
     history = one.fit(DATA, epochs=2, eval_batches=[(X, Y)], log_every=100, **QUIET)
-    assert [(row["step"], "eval_loss" in row) for row in history] == [(3, True), (6, True), (6, False)]
+    assert [(row["step"], "loss" in row, "eval_loss" in row) for row in history] == [(3, False, True), (6, True, True)]
     assert history is one.history
     steps, values = history["eval_accuracy"]
     assert steps == [3, 6]
@@ -336,7 +344,7 @@ def test_lines_where_there_is_no_terminal():
     trainer().fit(DATA, steps=4, log_every=2, eval_batches=[(X, Y)], console=Console(file=text, width=200))
     lines = text.getvalue().splitlines()
     assert re.match(r"step 2/4  loss \d.*  accuracy .* steps/s .* examples/s  \d+ s left$", lines[0])
-    assert re.match(r"step 3  eval_loss .*  eval_accuracy ", lines[1])
+    assert re.match(r"step 3/4  eval_loss .*  eval_accuracy [\d.]+$", lines[1])
 
 
 def test_a_bar_where_there_is_one():
