@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from purenn.errors import refusal
+from purenn.layering import named_leaves
 from purenn.model import Function, Layer, Leaf, Model, check_model, structure
 from purenn.tree import count, flatten, nbytes, unflatten
 from transforms.call_costs import Call, shape_of, traced_calls
+from transforms.scanning import Scan
 from transforms.summary_table import Row, Summary
 
 
@@ -46,7 +48,8 @@ def summary(
     )
     random = train or rng is not None
     calls, flops, saved = traced_calls(model, params, buffers, inputs, kwargs, random, train)
-    rows = [_row(model, path, leaves, calls, flops) for path in _paths(leaves, calls)]
+    named = named_leaves(leaves)
+    rows = [_row(model, path, named, calls, flops) for path in _paths(named, calls)]
     return Summary(tuple(rows), nbytes(params), nbytes(buffers), saved, depth)
 
 
@@ -136,4 +139,6 @@ def _part(model: Any, names: list[str]) -> Any:
             return model.get_submodule(".".join(names))
         except AttributeError:
             return None
+    if isinstance(model, Scan) and names[0] in model.names:
+        return _part(model.model, names[1:])
     return _part(model.model, names) if isinstance(model, _Around) else None

@@ -241,6 +241,23 @@ def test_functional_call_of_a_pure_model_and_of_a_transform():
         np.testing.assert_allclose(out, model.apply(params, buffers, X)[0], rtol=1e-6)
 
 
+def test_functional_call_takes_stacked_layers_by_path_and_by_name():
+    model = transforms.scan(L.Linear(3, 3), 2)
+    params, buffers = model.init(KEY)
+    want = model.apply(params, buffers, X)[0]
+    state = purenn.state_dict(model, params, buffers)
+    assert "1.weight" in state
+    module = nn.Module(model)
+    module.load_state_dict(state)
+    for dicts in (params, state):
+        np.testing.assert_allclose(functional_call(model, dicts, X), want, rtol=1e-6)
+        np.testing.assert_allclose(functional_call(module, dicts, X), want, rtol=1e-6)
+    moved = functional_call(module, {"1.bias": state["1.bias"] + 1}, X)
+    np.testing.assert_allclose(moved, want + 1, rtol=1e-5)
+    with refused(ValueError, "got missing=['0.weight', '0.bias', '1.weight'] and unexpected=[]."):
+        functional_call(model, {"1.bias": state["1.bias"]}, X)
+
+
 def test_functional_call_without_inputs():
     model = purenn.compose(lambda m: m.w * 2, w=purenn.param(jnp.ones(3)))
     np.testing.assert_array_equal(functional_call(model, {"w": jnp.ones(3)}), 2 * np.ones(3))

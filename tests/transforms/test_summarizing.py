@@ -128,7 +128,8 @@ def test_transforms_show_their_modules():
 
 def test_layers_of_a_scan_share_its_cost():
     report = transforms.summary(transforms.scan(L.Linear(3, 3), 4), SHAPE)
-    assert [row.path for row in report.rows][:5] == ["", "0", "1", "2", "3"]
+    assert [(row.path, row.kind) for row in report.rows] == [("", "Scan"), *((str(i), "Linear") for i in range(4))]
+    assert [row.params for row in report.rows] == [48, 12, 12, 12, 12]
     assert report["2"].flops == pytest.approx(linear_flops(8, 3, 3), rel=0.2)
     assert report.total.flops == pytest.approx(4 * linear_flops(8, 3, 3), rel=0.2)
     assert report.total.activation_bytes == 4 * 8 * 3 * 4

@@ -6,7 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 
 from purenn.errors import refusal
-from purenn.model import Buffers, Model, Params, bind, check_model, structure
+from purenn.layering import assembled, names
+from purenn.model import Buffers, Leaf, Model, Params, bind, check_model, structure
 from purenn.tree import combine, flatten, stack, unflatten
 
 
@@ -67,7 +68,7 @@ def functional_call(
     check_model("functional_call", module)
     given = _merged(parameter_and_buffer_dicts)
     leaves = flatten(structure(module))
-    if (others := [name for name in given if name not in leaves]) and isinstance(module, Holding):
+    if (others := _unknown(leaves, given)) and isinstance(module, Holding):
         given = _untied(module, given, others, tie_weights)
     arrays = _completed(module, leaves, given, strict)
     params = unflatten({path: arrays[path] for path, leaf in leaves.items() if leaf.trainable})
@@ -121,8 +122,8 @@ def _merged(dicts: Any) -> dict[str, Any]:
         kinds = type(dicts).__name__
         raise refusal("functional_call", rule, {"its type": kinds}, "For example (params, buffers).", TypeError)
     flats = [_flat(part, "") for part in several]
-    names = [name for flat in flats for name in flat]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    every = [name for flat in flats for name in flat]
+    if twice := sorted({name for name in every if every.count(name) > 1}):
         raise refusal("functional_call", "no name may stand in two dicts", {"names": twice})
     return {name: array for flat in flats for name, array in flat.items()}
 
@@ -152,18 +153,30 @@ def _untied(module: Holding, given: dict[str, Any], others: list[str], tie_weigh
     return {aliases.get(name, name): array for name, array in given.items()}
 
 
-def _completed(module: Model, leaves: Mapping[str, Any], given: dict[str, Any], strict: bool) -> dict[str, Any]:
-    missing = [path for path in leaves if path not in given]
-    unexpected = [name for name in given if name not in leaves]
+def _unknown(leaves: Mapping[str, Leaf], given: Mapping[str, Any]) -> list[str]:
+    """What is neither a path of the model nor a name of its state_dict, where like layers are stacked."""
+    known = names(leaves)
+    return [name for name in given if name not in leaves and name not in known]
+
+
+def _completed(module: Model, leaves: Mapping[str, Leaf], given: dict[str, Any], strict: bool) -> dict[str, Any]:
+    """Every array by its path: as given, then as the module has it."""
+    missing = [name for name, (path, _) in names(leaves).items() if path not in given and name not in given]
+    unexpected = _unknown(leaves, given)
     if strict and (missing or unexpected):
         got = {"missing": missing, "unexpected": unexpected}
         raise refusal("functional_call", "with strict=True the names must be those of the model", got)
-    if not missing:
-        return given
-    if not isinstance(module, Holding):
+    own: dict[str, Any] = {}
+    if missing and isinstance(module, Holding):
+        own = flatten(combine(*module.split()))
+    elif missing:
         rule = "the dicts must hold every array of a model that holds none"
         raise refusal("functional_call", rule, {"missing": missing, "unexpected": unexpected})
-    return {**flatten(combine(*module.split())), **given}
+    return {
+        **own,
+        **assembled(given, leaves, own.__getitem__),
+        **{path: given[path] for path in leaves if path in given},
+    }
 
 
 def _refuse_loss(before: Buffers, after: Buffers) -> None:
