@@ -104,7 +104,10 @@ class Claim:
     def _draw(self, i: int, keys: Keys) -> Arrays:
         if not self.chain[i].structure():
             return {}
-        params, buffers = self.chain[i].init(self._keys(i, keys).own())
+        key = self._keys(i, keys).own()
+        if key is None and self.chain[i].constant:
+            key = jax.random.key(0)
+        params, buffers = self.chain[i].init(key)
         return flatten(params) | flatten(buffers)
 
     def _own(self, i: int, arrays: Mapping[str, Any]) -> Arrays:

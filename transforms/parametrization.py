@@ -27,6 +27,8 @@ class Parametrization(Layer):
 
     # whether the arrays that the weight comes from are trained, where the weight was
     trains: ClassVar[bool] = True
+    # whether the arrays of its own begin as constants, so that no key is needed for them
+    constant: ClassVar[bool] = False
 
     def fit(self, weight: Leaf) -> Self:
         """The parametrization for a weight of this shape and dtype.

@@ -1,7 +1,9 @@
 """parametrize: weights computed from other weights."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -67,12 +69,25 @@ def apply_chain(op: str, model: Model, where: Where, *chain: Any) -> "Parametriz
         claims = {each.path: each for each in model.claims}
         model = model.model
     leaves: dict[str, Leaf] = {path: leaf for path, leaf in flatten(structure(model)).items() if leaf.parameter}
+    _check_unclaimed(op, leaves, where)
     for path in selected(unflatten(leaves), where, op):
         before = claims[path].chain if path in claims else ()
         claims[path] = claim(op, path, leaves[path], before + fitted)
     result = Parametrized(model, tuple(claims.values()))
     _check_free(op, result)
     return result
+
+
+def _check_unclaimed(op: str, leaves: Mapping[str, Leaf], where: Where) -> None:
+    """Refuses a glob that matches nothing but a weight which a transform further in has replaced."""
+    if callable(where):
+        return
+    inner = {re.sub(r"parametrizations\.([^.]+)\.original\d*$", r"\1", path.removesuffix("_orig")) for path in leaves}
+    for glob in [where] if isinstance(where, str) else where:
+        claimed = [path for path in sorted(inner - set(leaves)) if fnmatchcase(path, glob)]
+        if claimed and not any(fnmatchcase(path, glob) for path in leaves):
+            remedy = "Another transform inside the model computes it already: merge that first, or chain both there."
+            raise refusal(op, "a weight must be claimed once", {"path": claimed[0]}, remedy)
 
 
 def _check_free(op: str, model: "Parametrized") -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +86,8 @@ class Masked(Parametrization):
         shape: of the weight; filled in by `fit`.
         dtype: of the weight; filled in by `fit`.
     """
+
+    constant: ClassVar[bool] = True
 
     shape: tuple[int, ...] = ()
     dtype: Any = None
