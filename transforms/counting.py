@@ -92,11 +92,9 @@ def _bodies(eqn: Any) -> Iterator[core.Jaxpr]:
 
 def _is_apart(eqn: Any) -> bool:
     """Whether an equation holds loops, or calls that are counted by themselves."""
-    return any(
-        eqn.primitive.name == "scan" or _mark(inner, -1) >= 0 or _is_apart(inner)
-        for body in _bodies(eqn)
-        for inner in body.eqns or [eqn]
-    )
+    if eqn.primitive.name == "scan":
+        return True
+    return any(_mark(inner, -1) >= 0 or _is_apart(inner) for body in _bodies(eqn) for inner in body.eqns)
 
 
 def _by_xla(jaxpr: core.Jaxpr, eqns: Sequence[Any], known: dict[str, float]) -> float:
