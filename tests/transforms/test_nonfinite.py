@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import checkify
 
 import purenn
 import stateful as nn
@@ -128,6 +129,19 @@ def test_the_layer_is_named_where_layers_share_a_body(nested):
     weights[place] = 0
     found = transforms.find_nonfinite(layers, {"w": jnp.asarray(weights)}, {}, X)
     assert found == (f"{prefix}b.root", "input gradient", 12)
+
+
+def test_a_loop_of_the_models_own():
+    def wire(m, x):
+        return m.last(jax.lax.scan(lambda h, _: (m.root(m.cell(h)), None), x, None, length=3)[0])
+
+    net = purenn.compose(wire, cell=L.Linear(3, 3, bias=False), root=jnp.sqrt, last=L.Linear(3, 1))
+    arrays = ones(net)
+    assert transforms.find_nonfinite(net, *arrays, X) is None
+    assert transforms.find_nonfinite(net, *arrays, -X)[:2] == ("root", "output")
+    assert transforms.find_nonfinite(net, *arrays, 0 * X)[:2] == ("root", "output gradient")  # of another turn
+    with pytest.raises(checkify.JaxRuntimeError, match=r"^checked: the output of root must"):
+        transforms.checked(net).apply(*arrays, -X)
 
 
 def test_what_is_no_model_is_refused():
