@@ -113,4 +113,4 @@ def is_text(name: str) -> bool:
     Returns:
         True for what utf-8 can encode.
     """
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)

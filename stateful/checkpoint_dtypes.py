@@ -5,6 +5,7 @@ two or four elements of int4 or int2 in a byte, the lower bits first; a complex1
 uint8. Everybody else's reader sees those.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -119,6 +120,7 @@ def from_bytes(raw: np.ndarray, dtype: np.dtype, shape: Sequence[int]) -> np.nda
     return raw.view(dtype).reshape(tuple(shape))
 
 
+@functools.cache
 def canonical(dtype: Any) -> np.dtype | None:
     """The dtype as files know it.
 

@@ -15,7 +15,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,7 @@ RESERVED = ("format", NOTES, HEADER_CHECK, "__metadata__")
 _ZEROS = "00000000"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where an array lies in a file, and what it is."""
 
     dtype: np.dtype

@@ -127,22 +127,17 @@ def placed(pieces: Iterable[Piece], device: Placement, path: str) -> Iterator[tu
 
 
 def _put(pieces: list[Piece], device: Placement, path: str) -> Iterator[tuple[str, Any]]:
-    going = [piece for piece in pieces if not _stays(piece)]
-    places = [device(name, array.shape, array.dtype) if callable(device) else device for name, array, *_ in going]
-    arrays = iter(jax.device_put([_native(piece.array) for piece in going], places) if going else ())
-    for piece in pieces:
-        if _stays(piece):
-            yield piece.name, piece.array
-        else:
-            yield piece.name, _key(path, piece, next(arrays))
+    stay = [_stays(piece) for piece in pieces]
+    going = [piece for piece, stays in zip(pieces, stay, strict=True) if not stays]
+    places = [device(name, array.shape, array.dtype) for name, array, *_ in going] if callable(device) else device
+    arrays = iter(jax.device_put([piece.array for piece in going], places) if going else ())
+    for piece, stays in zip(pieces, stay, strict=True):
+        yield piece.name, piece.array if stays else _key(path, piece, next(arrays))
 
 
 def _stays(piece: Piece) -> bool:
-    return piece.stays or jax.dtypes.canonicalize_dtype(piece.array.dtype) != piece.array.dtype
-
-
-def _native(array: np.ndarray) -> np.ndarray:
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    dtype = piece.array.dtype
+    return piece.stays or (dtype.itemsize >= 8 and jax.dtypes.canonicalize_dtype(dtype) != dtype)
 
 
 def _key(path: str, piece: Piece, words: jax.Array) -> jax.Array:
