@@ -45,6 +45,18 @@ class Interceptor:
         del paths
         return run(*args, **kwargs)
 
+    def takes(self, paths: Paths) -> bool:
+        """Says whether this one makes a call itself, in a way of its own that the others need not see.
+
+        Args:
+            paths: as in `call`.
+
+        Returns:
+            True where `call` is to be asked, and no other interceptor.
+        """
+        del paths
+        return False
+
     def given(self, base: Paths, names: Sequence[str] | None) -> Any:
         """Lists the arrays that go into a region.
 
@@ -153,8 +165,11 @@ def called(path: str, run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     Returns:
         The output.
     """
+    watches = _active.get()
+    for watch in watches:
+        if path and watch.interceptor.takes(watch.at(path)):
+            return watch.interceptor.call(watch.at(path), run, args, kwargs)
     with located(path):
-        watches = _active.get()
         return _watched(watches, path, run, args, kwargs) if watches else run(*args, **kwargs)
 
 
@@ -186,6 +201,20 @@ def placed(path: str) -> Iterator[None]:
     watches = _active.get()
     with _watching(tuple(replace(watch, base=watch.at(path), announced=True) for watch in watches)), located(""):
         yield
+
+
+def from_root(interceptor: Interceptor, path: str) -> str:
+    """A path as the model that is being run knows it.
+
+    Args:
+        interceptor: one in place.
+        path: as the interceptor was told.
+
+    Returns:
+        The path from the root of the model that was bound last.
+    """
+    (base,) = (watch.base for watch in _active.get() if watch.interceptor is interceptor)
+    return path[len(base[0]) :].lstrip(".")
 
 
 def through(run: Run, lift: Callable[[Run], Run], *args: Any, names: Sequence[str] | None = None) -> Any:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purenn.calling import called, located, placed
+from purenn.calling import called, join, located, placed
 from purenn.errors import dtype_of, refusal
 from purenn.random import as_key, fold_name
 from purenn.tree import Tree, check_name
@@ -642,6 +642,33 @@ def as_child(op: str, name: str, child: Any) -> Any:
         "An array becomes a child as purenn.param(array) or purenn.buffer(array).",
         TypeError,
     )
+
+
+@runtime_checkable
+class Walked(Protocol):
+    """A model that lists the models in it, as torch's modules do."""
+
+    def named_modules(self) -> Any:
+        """Yields ``(dotted path, model)``, itself under the empty path."""
+        ...
+
+
+def submodels(model: Model) -> dict[str, Any]:
+    """Lists the models inside a model that are children of layers or modules; what is in a transform is not seen.
+
+    Args:
+        model: any model.
+
+    Returns:
+        ``{dotted path: model}``, parents first; the model itself under the empty path.
+    """
+    if isinstance(model, Walked):
+        return dict(model.named_modules())
+    found: dict[str, Any] = {"": model}
+    for name, child in model.children().items() if isinstance(model, Layer) else ():
+        if isinstance(child, Model):
+            found |= {join(name, path): inner for path, inner in submodels(child).items()}
+    return found
 
 
 def structure(model: Model) -> Tree:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 import jax
 
+from purenn.building import taker
 from purenn.calling import called, located, placed
 from purenn.errors import refusal
 from purenn.model import Buffers, Keys, Layer, Leaf, Model, Params, structure
@@ -21,6 +22,7 @@ from purenn.random import as_key, fold_name
 from purenn.tree import combine, flatten
 from stateful.frame import Frame, active
 from stateful.hooks import Hooked
+from stateful.likeness import likeness
 from stateful.node import OWN, Node, changed
 from stateful.parameter import BufferCell, Parameter
 from stateful.random import key_of, noise_key, take_ticket
@@ -280,6 +282,8 @@ class Module(Remembering, Hooked):
         around = active.get()
         if around is not None and (copy := around.find(self)) is not None:
             return copy._call(method, args, kwargs)
+        if (take := taker.get()) is not None and method == "forward":
+            return take(self, args, kwargs)
         frame = Frame(remembers=True)
         copy = self._bound_copy(frame, Keys(noise_key), "", None)
         out = copy._enter(method, args, kwargs)
@@ -338,6 +342,10 @@ class Module(Remembering, Hooked):
         model = self.__dict__.get("_model")
         name = type(model).__name__ if type(self) is Module and model is not None else type(self).__name__
         return max((computed.prefix for computed in self._computed.values()), default="") + name
+
+    def likeness(self) -> Any:
+        """Describes what this module computes, but for the numbers in its arrays; equal for modules that are alike."""
+        return likeness(self)
 
     def extra_repr(self) -> str:
         """What stands between the parentheses of the printed module."""

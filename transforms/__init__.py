@@ -10,6 +10,7 @@ from transforms.curvature import hvp, ntk
 from transforms.ensembles import ensemble
 from transforms.evaluation import eval_step
 from transforms.freezing import freeze, unfreeze
+from transforms.functionalizing import functionalize
 from transforms.gradients import value_and_grad
 from transforms.grouping import param_groups
 from transforms.linearizing import linearize
@@ -63,6 +64,7 @@ __all__ = [
     "find_nonfinite",
     "flops",
     "freeze",
+    "functionalize",
     "from_torch",
     "hvp",
     "linearize",

@@ -1,5 +1,6 @@
 """ensemble: n members in one model."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from purenn.checks import is_traced
 from purenn.errors import refusal
 from purenn.model import Buffers, Leaf, Model, Params, check_model, structure
 from purenn.random import as_key
+from purenn.state import load_state_dict, state_dict
 from purenn.tree import Tree, flatten, stack, unflatten
 
 
@@ -79,6 +81,43 @@ class Ensemble:
         """Lists the model's leaves with the axis of the members."""
         leaves: dict[str, Leaf] = flatten(structure(self.model))
         return unflatten({path: leaf.times(self.n) for path, leaf in leaves.items()})
+
+    def stack(self, states: Sequence[Mapping[str, Any]]) -> tuple[Params, Buffers]:
+        """Makes the arrays of the ensemble from models that were trained by themselves.
+
+        Args:
+            states: n state_dicts of the model; what torch saved is taken as it is.
+
+        Returns:
+            ``(params, buffers)``, with the axis of the members.
+
+        Errors:
+            ValueError where there are not n of them, or one does not fit the model.
+        """
+        if len(states) != self.n:
+            raise refusal(
+                "ensemble.stack",
+                "there must be one state_dict for each member",
+                {"their number": len(states), "n": self.n},
+            )
+        members = [load_state_dict(self.model, state) for state in states]
+        return stack([params for params, _ in members]), stack([buffers for _, buffers in members])
+
+    def unstack(self, params: Params, buffers: Buffers) -> list[dict[str, jax.Array]]:
+        """Takes the members apart: the inverse of `stack`.
+
+        Args:
+            params: of the ensemble.
+            buffers: of the ensemble.
+
+        Returns:
+            n state_dicts of the model, in torch's names and order.
+        """
+
+        def member(i: int) -> dict[str, jax.Array]:
+            return state_dict(self.model, *jax.tree.map(lambda leaf: leaf[i], (params, buffers)))
+
+        return [member(i) for i in range(self.n)]
 
     def _keys(self, rng: jax.Array) -> jax.Array:
         return jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(self.n, dtype=jnp.uint32))

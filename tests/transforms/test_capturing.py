@@ -16,7 +16,7 @@ import stateful as nn
 import transforms
 from purenn import layers as L
 from transforms.capturing import capture, patch
-from transforms.scanning import Scan
+from transforms.stacked_layers import Scan
 
 CHILDREN = ["body", "norm", "drop", "head"]
 
