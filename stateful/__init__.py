@@ -124,7 +124,7 @@ from stateful.padding import (
     ZeroPad3d,
 )
 from stateful.parallel import DataParallel
-from stateful.parameter import Parameter, UninitializedBuffer, UninitializedParameter
+from stateful.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from stateful.parameter_container import ParameterDict, ParameterList
 from stateful.pooling import (
     AdaptiveAvgPool1d,
@@ -193,6 +193,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "Buffer",
     "CTCLoss",
     "ChannelShuffle",
     "CheckpointError",

@@ -254,6 +254,27 @@ class BufferCell(Cell):
         return jnp.asarray(as_numpy_or_jax(value))
 
 
+class Buffer(BufferCell):
+    """An array that a module keeps and does not train; assigned to an attribute, it is registered.
+
+    Args:
+        data: an array; an empty one by default.
+        persistent: whether it is part of the state_dict.
+
+    Errors:
+        TypeError: ``data`` is no array.
+
+    Torch:
+        ``torch.nn.Buffer``, which is a tensor by itself; this is read as an array from the module that holds it.
+    """
+
+    def __init__(self, data: Any = None, *, persistent: bool = True):
+        data = jnp.empty(0) if data is None else data
+        if not hasattr(data, "shape"):
+            raise refusal("Buffer", "data must be an array", {"type(data)": type(data).__name__}, kind=TypeError)
+        super().__init__(buffer(as_numpy_or_jax(data), persistent=persistent))
+
+
 class Unshaped(Cell):
     """A cell of a lazy module (see `stateful.lazy`): it waits for a shape as well. Read, it is this placeholder."""
 

@@ -577,6 +577,28 @@ def test_buffers():
     assert net.get_buffer("table").shape == (5,)
 
 
+def test_a_buffer_is_registered_by_assignment():
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Buffer(jnp.ones(3))
+            self.v = nn.Buffer(np.zeros(2), persistent=False)
+
+        def forward(self, x):
+            self.w = self.w + x
+            return self.w
+
+    net = Table()
+    assert list(net.state_dict()) == ["w"]
+    assert list(net.split()[1]) == ["w", "v"]
+    net.w = nn.Buffer(jnp.zeros(3))  # another one takes its place
+    np.testing.assert_array_equal(net(1.0), [1, 1, 1])
+    np.testing.assert_array_equal(copy.deepcopy(net).w, [1, 1, 1])
+    assert nn.Buffer().shape == (0,)
+    with pytest.raises(TypeError, match=r"^Buffer: data must be an array, got type\(data\)='str'"):
+        nn.Buffer("abc")
+
+
 @pytest.mark.parametrize(
     ("act", "error", "words"),
     [
