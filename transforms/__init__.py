@@ -9,6 +9,7 @@ from transforms.counting import flops
 from transforms.curvature import hvp, ntk
 from transforms.ensembles import ensemble
 from transforms.evaluation import eval_step
+from transforms.exporting import Exported, export, load_exported
 from transforms.freezing import freeze, unfreeze
 from transforms.functionalizing import functionalize
 from transforms.gradients import value_and_grad
@@ -21,6 +22,7 @@ from transforms.nonfinite import NonFinite, find_nonfinite
 from transforms.orthogonal_maps import Orthogonal, orthogonal
 from transforms.parametrization import Parametrization
 from transforms.parametrizing import parametrize
+from transforms.parity import Parity, parity
 from transforms.per_example import per_example_grad
 from transforms.porting import FromTorch, from_torch
 from transforms.pruning import Prune, prune
@@ -31,6 +33,7 @@ from transforms.scaling import LossScale, LossScaling
 from transforms.scanning import scan
 from transforms.summarizing import summary
 from transforms.torch_ops.registry import register_op
+from transforms.torch_state import to_torch
 from transforms.train_state import TrainState
 from transforms.training import TrainStep, train_step
 from transforms.tying import tie
@@ -38,6 +41,7 @@ from transforms.weight_norms import SpectralNorm, WeightNorm, spectral_norm, wei
 
 __all__ = [
     "Average",
+    "Exported",
     "FromTorch",
     "LoRA",
     "LossScale",
@@ -45,6 +49,7 @@ __all__ = [
     "NonFinite",
     "Orthogonal",
     "Parametrization",
+    "Parity",
     "Prune",
     "Quantize",
     "SpectralNorm",
@@ -61,19 +66,22 @@ __all__ = [
     "ensemble",
     "eval_step",
     "explain_retrace",
+    "export",
     "find_nonfinite",
     "flops",
     "freeze",
-    "functionalize",
     "from_torch",
+    "functionalize",
     "hvp",
     "linearize",
+    "load_exported",
     "lora",
     "merge",
     "ntk",
     "orthogonal",
     "param_groups",
     "parametrize",
+    "parity",
     "patch",
     "per_example_grad",
     "precision",
@@ -87,6 +95,7 @@ __all__ = [
     "start_average",
     "summary",
     "tie",
+    "to_torch",
     "train_step",
     "unfreeze",
     "update_average",
