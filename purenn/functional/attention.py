@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from purenn.errors import as_array, check_same_dtype, refusal
@@ -118,7 +117,7 @@ def _batch_shape(q: jax.Array, k: jax.Array, v: jax.Array, grouped: bool, shapes
             raise refusal(_SDPA, "the heads of key and value must divide those of query, axis -3", shapes)
         batch = [(*axes[:-1], heads) for axes in batch]
     try:
-        return np.broadcast_shapes(*batch)
+        return jnp.broadcast_shapes(*batch)
     except ValueError:
         remedy = "" if grouped else "Fewer key heads than query heads need enable_gqa=True."
         raise refusal(_SDPA, "the leading axes must broadcast", shapes, remedy) from None
@@ -177,7 +176,10 @@ def _choose(
         return implementation
     if not _cudnn_lacks(o, q, k, v, mask):
         return "cudnn"
-    return "chunked" if o.shape[-2] * o.shape[-1] >= _LONG else "xla"
+    lengths = o.shape[-2:]
+    # a length that jax.export knows by its symbol alone is no reason to go in pieces
+    fixed = all(isinstance(n, int) for n in lengths)
+    return "chunked" if fixed and math.prod(lengths) >= _LONG else "xla"
 
 
 def _cudnn_lacks(o: _Options, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> str:

@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from purenn.checks import require
@@ -121,7 +120,7 @@ def binary_cross_entropy_with_logits(
 def _factor(op: str, argument: str, factor: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     factor = as_array(op, argument, factor)
     try:
-        fits = np.broadcast_shapes(factor.shape, shape) == shape
+        fits = jnp.broadcast_shapes(factor.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:

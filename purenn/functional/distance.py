@@ -214,7 +214,7 @@ def _common(op: str, x1: Any, x2: Any) -> tuple[jax.Array, jax.Array, Any]:
     # broadcast, and wide enough to compute in; with the dtype that both promote to
     x1, x2 = as_array(op, "x1", x1), as_array(op, "x2", x2)
     try:
-        shape = np.broadcast_shapes(x1.shape, x2.shape)
+        shape = jnp.broadcast_shapes(x1.shape, x2.shape)
     except ValueError:
         got = {"x1.shape": x1.shape, "x2.shape": x2.shape}
         raise refusal(op, "the shapes of x1 and x2 must broadcast", got) from None

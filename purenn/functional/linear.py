@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from purenn.checks import require
@@ -415,7 +414,7 @@ def _check_linear(input: jax.Array, weight: jax.Array, bias: jax.Array | None) -
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
     try:
-        return np.broadcast_shapes(shape, to) == to
+        return jnp.broadcast_shapes(shape, to) == to
     except ValueError:
         return False
 

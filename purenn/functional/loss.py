@@ -5,7 +5,6 @@ import warnings
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.scipy.special import xlogy
 
@@ -110,7 +109,7 @@ def check_broadcast(op: str, **arrays: jax.Array) -> tuple[int, ...]:
         The shape they broadcast to.
     """
     try:
-        return np.broadcast_shapes(*[array.shape for array in arrays.values()])
+        return jnp.broadcast_shapes(*[array.shape for array in arrays.values()])
     except ValueError:
         got = {f"{name}.shape": array.shape for name, array in arrays.items()}
         raise refusal(op, f"the shapes of {' and '.join(arrays)} must broadcast", got) from None
