@@ -86,8 +86,8 @@ class Program:
     """What an exported graph computes.
 
     ``outputs`` are the leaves of the result (`Ref` or Python values) in the structure ``out``; ``mutated`` maps the
-    dotted name of a buffer to its value afterwards. ``arguments`` are the structure of ``(args, kwargs)``. ``unwritten``
-    are the inputs and parameters that torch's forward writes into, and this program leaves as they are.
+    dotted name of a buffer to its value afterwards. ``arguments`` are the structure of ``(args, kwargs)``.
+    ``unwritten`` are the inputs and parameters that torch's forward writes into, and this program leaves as they are.
     """
 
     inputs: tuple[Input, ...]

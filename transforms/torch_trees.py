@@ -4,6 +4,7 @@ A result class that only its own library knows (a Hugging Face ModelOutput, say)
 attribute or position, in torch's order.
 """
 
+import json
 from collections import OrderedDict, namedtuple
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import jax
+import jax.export
 
 from purenn.errors import refusal
 
@@ -134,3 +136,15 @@ MISSING = _Missing()
 @cache
 def _named(title: str, names: tuple[str, ...]) -> Any:
     return namedtuple(title, names)  # the fields are known when it runs
+
+
+def _names(text: Any) -> tuple[str, ...]:
+    return tuple(json.loads(bytes(text)))
+
+
+jax.export.register_pytree_node_serialization(
+    Record,
+    serialized_name="purenn.Record",
+    serialize_auxdata=lambda names: json.dumps(names).encode(),
+    deserialize_auxdata=_names,
+)

@@ -91,6 +91,8 @@ class Writer:
         args, kwargs = self._value(node.args), {name: self._value(value) for name, value in node.kwargs.items()}
         if op == "aten.embedding_renorm.default":
             args = [self._value(_undetached(node.args[0])), *args[1:]]
+        if op in ("aten.as_strided.default", "aten.as_strided_copy.default"):
+            op, args = _in_order(op, node, args)
         if op in self._custom:
             args, op = self._custom_bodies(node, op), "purenn.custom_function"
         call = Call(node.name, op, tuple(args), kwargs, **_origin(node), **_result(node))
@@ -166,6 +168,20 @@ class Writer:
     def _renormalises(self, value: Ref) -> bool:
         (node,) = [node for node in self._module.graph.nodes if node.name == value.name]
         return operator_name(node.target) == "aten.embedding_renorm.default"
+
+
+def _in_order(op: str, node: Any, args: list[Any]) -> tuple[str, list[Any]]:
+    """as_strided of a view counts its elements as they lie in memory, which the operator has to be told."""
+    value = node.args[0].meta["val"]
+    if value.is_contiguous():
+        return op, args
+    order = sorted(range(value.dim()), key=value.stride, reverse=True)
+    if not value.permute(order).is_contiguous():
+        got = {"shape": tuple(value.shape), "stride": tuple(value.stride())}
+        remedy = "Call .contiguous() before it."
+        raise refusal("from_torch", "as_strided must be of a tensor without gaps", got, remedy, NotImplementedError)
+    offset = args[3] if len(args) > 3 else None
+    return "purenn.as_strided", [*args[:3], offset, order]
 
 
 def _undetached(node: Any) -> Any:

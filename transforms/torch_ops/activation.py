@@ -55,12 +55,12 @@ def _rrelu_with_noise(
     return F.rrelu(self, lower, upper, training, rng=rng), noise
 
 
-@register_op("aten.softmax.int", "aten.special_softmax.int")
+@register_op("aten.softmax.int", "aten.special_softmax.default")
 def _softmax(self: Any, dim: int, dtype: Any = None) -> Any:
     return F.softmax(_floats(self, dtype), dim)
 
 
-@register_op("aten.log_softmax.int", "aten.special_log_softmax.int")
+@register_op("aten.log_softmax.int", "aten.special_log_softmax.default")
 def _log_softmax(self: Any, dim: int, dtype: Any = None) -> Any:
     return F.log_softmax(_floats(self, dtype), dim)
 

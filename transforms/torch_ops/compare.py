@@ -27,7 +27,7 @@ def _on_common(fn: Callable[..., Any]) -> Callable[..., Any]:
 for _name, _fn in COMPARISONS.items():
     register_op(f"aten.{_name}.Tensor", f"aten.{_name}.Scalar")(_on_common(_fn))
 for _name, _fn in BITS.items():
-    for _overload in ("Tensor", "Tensor_Scalar", "Scalar_Tensor"):
+    for _overload in ("Tensor", "Tensor_Scalar" if "shift" in _name else "Scalar", "Scalar_Tensor"):
         register_op(f"aten.bitwise_{_name}.{_overload}")(_on_common(_fn))
     _short = _name.replace("left_shift", "lshift").replace("right_shift", "rshift")
     register_op(f"aten.__{_short}__.Tensor", f"aten.__{_short}__.Scalar")(_on_common(_fn))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -193,7 +194,12 @@ def _bartlett_window(window_length: int, periodic: bool = True, dtype: Any = Non
     return _window(window, dtype)
 
 
-@register_op("aten.vander.default", "aten.linalg_vander.default")
-def _vander(x: Any, N: int | None = None, increasing: bool = True) -> Any:
-    powers = jnp.arange(x.shape[-1] if N is None else N)
-    return x[..., None] ** (powers if increasing else powers[::-1])
+@register_op("aten.linalg_vander.default")
+def _linalg_vander(x: Any, *, N: int | None = None) -> Any:
+    return _vander(x, N, True)
+
+
+@register_op("aten.vander.default")
+def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    powers = range(x.shape[-1] if N is None else N)
+    return jnp.stack([jax.lax.integer_pow(x, n) for n in (powers if increasing else reversed(powers))], -1)

@@ -250,7 +250,7 @@ def _to_dtype(self: Any, dtype: Any, non_blocking: bool = False, copy: bool = Fa
     return cast(self, canonical(getattr(dtype, "dtype", dtype)))
 
 
-@register_op("aten.to.dtype_layout", "aten.to.device")
+@register_op("aten.to.dtype_layout")
 def _to_layout(self: Any, *args: Any, dtype: Any = None, **kwargs: Any) -> Any:
     chosen = [arg for arg in args if isinstance(arg, jnp.dtype)] + ([] if dtype is None else [dtype])
     return cast(self, canonical(chosen[0])) if chosen else self

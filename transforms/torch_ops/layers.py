@@ -17,7 +17,7 @@ for _n, _conv, _transposed in (
     (3, F.conv3d, F.conv_transpose3d),
 ):
     register_op(f"aten.conv{_n}d.default", f"aten.conv{_n}d.padding")(_conv)
-    register_op(f"aten.conv_transpose{_n}d.default", f"aten.conv_transpose{_n}d.input")(_transposed)
+    register_op(f"aten.conv_transpose{_n}d.{'default' if _n == 1 else 'input'}")(_transposed)
 register_op("aten.conv_tbc.default")(F.conv_tbc)
 
 

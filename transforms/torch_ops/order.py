@@ -170,9 +170,8 @@ def _unique_consecutive(self: Any, return_inverse: bool = False, return_counts: 
     return values, inverse.reshape(shape).astype(long()), counts.astype(long())
 
 
-@register_op("aten._unique2.default", "aten._unique.default", "aten.unique_dim.default")
+@register_op("aten._unique2.default")
 def _unique(self: Any, *options: Any, **kwargs: Any) -> Any:
     """Its length depends on the values, so it runs outside a trace alone."""
-    axis = options[0] if options and not isinstance(options[0], bool) else None
-    values, inverse, counts = jnp.unique(self, return_inverse=True, return_counts=True, axis=axis)
+    values, inverse, counts = jnp.unique(self, return_inverse=True, return_counts=True)
     return values, inverse.astype(long()), counts.astype(long())

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purenn.errors import refusal
+
 
 def canonical(dtype: Any) -> Any:
     """A dtype as the x64 setting allows it.
@@ -152,10 +154,17 @@ def length(value: Any) -> Any:
 
     Returns:
         What a shape may hold.
+
+    Errors:
+        ValueError inside jit, where the array's value is not known.
     """
-    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+    if not isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        return value
+    try:
         return int(value)
-    return value
+    except jax.errors.ConcretizationTypeError as error:
+        remedy = "Call the model outside jit, or give that line of the torch model a fixed size."
+        raise refusal("from_torch", "a size must not depend on values inside jit", remedy=remedy) from error
 
 
 def lengths(values: Any) -> tuple[Any, ...]:

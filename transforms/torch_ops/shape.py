@@ -15,7 +15,7 @@ from transforms.torch_ops.registry import register_op
 
 @register_op(
     "aten.clone.default", "aten.alias.default", "aten.lift_fresh_copy.default", "aten.lift_fresh.default",
-    "aten.contiguous.default", "aten.resolve_conj.default", "aten.resolve_neg.default", "aten.view_of.default",
+    "aten.contiguous.default", "aten.resolve_conj.default", "aten.resolve_neg.default",
     "aten.detach_copy.default", "aten.alias_copy.default", "prims.view_of.default", "aten.lift.default",
 )  # fmt: skip
 def _same(self: Any, memory_format: Any = None) -> Any:
@@ -165,7 +165,7 @@ def _dstack(tensors: Any) -> Any:
     return jnp.dstack(promoted(*tensors))
 
 
-@register_op("aten.split.Tensor", "aten.split.int", "aten.split_copy.Tensor")
+@register_op("aten.split.Tensor", "aten.split_copy.Tensor")
 def _split(self: Any, split_size: Any, dim: int = 0) -> Any:
     size, n = length(split_size), self.shape[dim]
     if not isinstance(n, int) or not isinstance(size, int):
@@ -262,9 +262,14 @@ def _meshgrid(tensors: Any, indexing: str = "ij") -> Any:
     return list(jnp.meshgrid(*[jnp.atleast_1d(x) for x in tensors], indexing=indexing))
 
 
-@register_op("aten.diagonal.default", "aten.diagonal_copy.default", "aten.linalg_diagonal.default")
+@register_op("aten.diagonal.default", "aten.diagonal_copy.default")
 def _diagonal(self: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     return jnp.diagonal(self, offset, dim1, dim2)
+
+
+@register_op("aten.linalg_diagonal.default")
+def _linalg_diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+    return jnp.diagonal(A, offset, dim1, dim2)
 
 
 @register_op("aten.diag.default")
@@ -309,12 +314,18 @@ def _unfold(self: Any, dimension: int, size: int, step: int) -> Any:
 
 @register_op("aten.as_strided.default", "aten.as_strided_copy.default")
 def _as_strided(self: Any, size: Any, stride: Any, storage_offset: Any = None) -> Any:
-    """Of an array whose elements lie in order, which is what a traced tensor without views is."""
+    """Of a tensor whose elements lie in order of its axes; `purenn.as_strided` has another order."""
     size, stride = lengths(size), lengths(stride)
     places = jnp.asarray(0 if storage_offset is None else length(storage_offset))
     for n, s in zip(size, stride, strict=True):
         places = places[..., None] + jnp.arange(n) * s
     return self.reshape(-1)[places]
+
+
+@register_op("purenn.as_strided")
+def _as_strided_view(self: Any, size: Any, stride: Any, storage_offset: Any, order: Any) -> Any:
+    """Of a view whose elements lie in another order of its axes: the slowest first."""
+    return _as_strided(jnp.transpose(self, order), size, stride, storage_offset)
 
 
 @register_op("aten.pad.default")

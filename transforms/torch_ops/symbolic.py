@@ -45,7 +45,7 @@ def _sym_int(a: Any) -> Any:
     return int(a)
 
 
-@register_op("torch._sym_sqrt", "math.sqrt", "torch.sym_sqrt")
+@register_op("torch._sym_sqrt", "math.sqrt")
 def _sym_sqrt(a: Any) -> Any:
     return math.sqrt(a)
 
