@@ -74,7 +74,7 @@ def test_value_gradients_and_metrics_are_those_of_the_large_batch(make):
     model = make()
     params, buffers = model.init(KEY)
     got = jax.jit(transforms.accumulate(model, loss, 4))(params, buffers, (X, Y))
-    close(got, transforms.value_and_grad(model, loss)(params, buffers, (X, Y)))
+    close(got, jax.jit(transforms.value_and_grad(model, loss))(params, buffers, (X, Y)))
     ((_, metrics), _), _ = got
     assert metrics["count"].dtype == jnp.int32
     assert metrics["first"].dtype == bool
@@ -91,7 +91,7 @@ def test_weights_make_the_mean_over_what_is_not_ignored():
     model = pure()
     params, buffers = model.init(KEY)
     weighted = transforms.accumulate(model, ignoring, 4, weight=lambda batch: (batch[1] >= 0).sum())
-    big = transforms.value_and_grad(model, ignoring)(params, buffers, (X, Y))
+    big = jax.jit(transforms.value_and_grad(model, ignoring))(params, buffers, (X, Y))
     got = jax.jit(weighted)(params, buffers, (X, Y))
     close(got, big)
     # the third micro-batch has no target at all: its mean is NaN, and without weights it spoils the whole
@@ -114,8 +114,8 @@ def test_sums_add_up():
         out = m(x)
         return (out**2).sum(), {"mean": out.mean()}
 
-    big = transforms.value_and_grad(model, total)(params, buffers, X)
-    close(transforms.accumulate(model, total, 2, reduction="sum")(params, buffers, X), big)
+    big = jax.jit(transforms.value_and_grad(model, total))(params, buffers, X)
+    close(jax.jit(transforms.accumulate(model, total, 2, reduction="sum"))(params, buffers, X), big)
 
 
 class TorchNet(torch.nn.Module):
@@ -166,8 +166,8 @@ def test_micro_batches_draw_from_keys_of_their_own():
 def test_where_differentiates_a_part():
     model = pure()
     params, buffers = model.init(KEY)
-    _, grads = transforms.accumulate(model, loss, 4, "head.*")(params, buffers, (X, Y))
-    _, all_grads = transforms.value_and_grad(model, loss)(params, buffers, (X, Y))
+    _, grads = jax.jit(transforms.accumulate(model, loss, 4, "head.*"))(params, buffers, (X, Y))
+    _, all_grads = jax.jit(transforms.value_and_grad(model, loss))(params, buffers, (X, Y))
     assert list(grads) == ["head"]
     close(grads["head"], all_grads["head"])
 

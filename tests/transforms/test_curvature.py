@@ -117,14 +117,14 @@ def torch_ntk(theirs, x1, x2, compute):
     return torch.stack([torch.einsum(letters, a, b) for a, b in zip(ones, twos, strict=True)]).sum(0)
 
 
-@pytest.mark.parametrize("compute", ["full", "diagonal", "trace"])
-def test_ntk_is_torchs_both_ways(compute):
+def test_ntk_is_torchs_both_ways():
     theirs, model = net(torch.nn), net(nn)
     params, buffers = purenn.load_state_dict(model, theirs.state_dict())
-    want = torch_ntk(theirs, X, X[:3] + 1, compute)
-    for by in ("jacobians", "products"):
-        got = jax.jit(transforms.ntk(model, compute=compute, by=by))(params, buffers, X, X[:3] + 1)
-        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    choices = [(compute, by) for compute in ("full", "diagonal", "trace") for by in ("jacobians", "products")]
+    kernels = [transforms.ntk(model, compute=compute, by=by) for compute, by in choices]
+    found = jax.jit(lambda *args: [kernel(*args) for kernel in kernels])(params, buffers, X, X[:3] + 1)
+    for (compute, _), got in zip(choices, found, strict=True):
+        np.testing.assert_allclose(got, torch_ntk(theirs, X, X[:3] + 1, compute), rtol=1e-4, atol=1e-5)
 
 
 def test_ntk_of_one_set_of_a_part_and_of_any_output():
@@ -165,15 +165,17 @@ def test_linearize_is_the_first_order_expansion(lib):
     line = transforms.linearize(model)
     params, buffers = line.init(KEY)
     plain, _ = model.init(KEY)
-    np.testing.assert_array_equal(line.apply(params, buffers, X)[0], model.apply(plain, {}, X)[0])
     step = like(params)
 
-    def moved(scale):
-        return jax.tree.map(lambda p, s: p + scale * s, params, step)
+    @jax.jit
+    def outputs(plain, params, buffers, step):
+        at = [jax.tree.map(lambda p, s, scale=scale: p + scale * s, params, step) for scale in (0.0, 1.0, 2.0)]
+        slope = jax.jvp(lambda p: model.apply(p, {}, X)[0], (plain,), (step,))
+        return [line.apply(p, buffers, X)[0] for p in at], slope
 
-    outs = [line.apply(moved(scale), buffers, X)[0] for scale in (0.0, 1.0, 2.0)]
+    outs, (value, tangent) = outputs(plain, params, buffers, step)
+    close(outs[0], value, 1e-6)
     close(outs[2] - outs[1], outs[1] - outs[0], 1e-4)  # linear in the params
-    tangent = jax.jvp(lambda p: model.apply(p, {}, X)[0], (plain,), (step,))[1]
     close(outs[1] - outs[0], tangent, 1e-4)
 
 
@@ -184,10 +186,15 @@ def test_linearize_trains_as_its_kernel_says():
     params, buffers = line.init(KEY)
     target = jnp.ones((5, 1))
     fn = transforms.value_and_grad(line, lambda m, x: ((m(x) - target) ** 2).sum() / 2)
-    before = line.apply(params, buffers, X)[0]
-    _, grads = fn(params, buffers, X)
-    after = line.apply(jax.tree.map(lambda p, g: p - 0.01 * g, params, grads), buffers, X)[0]
-    kernel = transforms.ntk(model, compute="trace")(params, {}, X)
+
+    @jax.jit
+    def step(params, buffers):
+        before = line.apply(params, buffers, X)[0]
+        _, grads = fn(params, buffers, X)
+        after = line.apply(jax.tree.map(lambda p, g: p - 0.01 * g, params, grads), buffers, X)[0]
+        return before, after, transforms.ntk(model, compute="trace")(params, {}, X)
+
+    before, after, kernel = step(params, buffers)
     close(after - before, -0.01 * kernel @ (before - target))
 
 
@@ -195,8 +202,12 @@ def test_linearize_keeps_names_state_and_randomness():
     model = L.Sequential(L.Linear(3, 4), L.BatchNorm1d(4), L.Dropout(0.5))
     line = transforms.linearize(model)
     params, buffers = line.init(KEY)
-    out, after = line.apply(params, buffers, X, rng=KEY, train=True)
-    want, want_after = model.apply(params, {"1": buffers["1"]}, X, rng=KEY, train=True)
+
+    def run(model):
+        return jax.jit(lambda params, buffers: model.apply(params, buffers, X, rng=KEY, train=True))
+
+    out, after = run(line)(params, buffers)
+    want, want_after = run(model)(params, {"1": buffers["1"]})
     close((out, after["1"]), (want, want_after["1"]))
     state = purenn.state_dict(line, params, buffers)
     names = [*purenn.structure(model)]

@@ -358,3 +358,11 @@ def test_errors_of_options():
         func.jvp(jnp.sin, (X,), [X])
     with refused(ValueError, "functionalize: remove must be 'mutations' or 'mutations_and_views', got remove='all'."):
         func.functionalize(len, remove="all")
+
+
+def test_a_module_is_a_function_too():
+    net = nn.Linear(3, 2)
+    mapped = vmap(net)
+    np.testing.assert_allclose(mapped(X), net(X), rtol=1e-6)
+    assert "_parameters" not in vars(mapped)  # what is the module's stays there
+    np.testing.assert_allclose(vmap(func.jacrev(net))(X)[0], net.weight, rtol=1e-6)

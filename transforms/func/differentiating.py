@@ -32,7 +32,7 @@ def grad(func: Callable[..., Any], argnums: int | tuple[int, ...] = 0, has_aux: 
     """
     both = grad_and_value(func, argnums, has_aux)
 
-    @wraps(func)
+    @wraps(func, updated=())
     def gradient(*args: Any, **kwargs: Any) -> Any:
         grads, value = both(*args, **kwargs)
         return (grads, value[1]) if has_aux else grads
@@ -57,7 +57,7 @@ def grad_and_value(
         ``torch.func.grad_and_value``, identical.
     """
 
-    @wraps(func)
+    @wraps(func, updated=())
     def gradient_and_value(*args: Any, **kwargs: Any) -> Any:
         notes: list[Any] = []
         value, grads = jax.value_and_grad(noting(func, notes, args), argnums, has_aux)(*args, **kwargs)
@@ -241,7 +241,7 @@ def _chosen(args: tuple[Any, ...], argnums: int | tuple[int, ...]) -> Any:
 
 
 def _jacobian(func: Callable[..., Any], argnums: Any, has_aux: bool, engine: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(func)
+    @wraps(func, updated=())
     def jacobian(*args: Any, **kwargs: Any) -> Any:
         notes: list[Any] = []
         found = engine(noting(func, notes, args), argnums, has_aux=has_aux)(*args, **kwargs)

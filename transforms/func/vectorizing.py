@@ -55,7 +55,7 @@ def vmap(
         raise refusal("vmap", rule, {"randomness": randomness})
     check_chunk("vmap", chunk_size)
 
-    @wraps(func)
+    @wraps(func, updated=())
     def mapped(*args: Any, **kwargs: Any) -> Any:
         apart = take_apart("vmap", args, in_dims, names=("args", "in_dims"))
         keys = _shared_keys(apart, args, kwargs)
