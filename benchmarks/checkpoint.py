@@ -47,6 +47,7 @@ def run():
     "purenn": """
 import stateful as nn
 x = jaxes()
+nn.save(folder + "/warm", {"x": jnp.ones(3)})
 def run(): nn.save(folder + "/ours.safetensors", x)
 """,
     "safetensors": """
@@ -78,17 +79,17 @@ def run():
 """,
     "purenn": """
 import stateful as nn
-jax.devices()
+nn.save(folder + "/warm", {"x": jnp.ones(3)}); nn.load(folder + "/warm")
 def run(): return jax.block_until_ready(nn.load(folder + "/ours.safetensors"))
 """,
     "purenn, unverified": """
 import stateful as nn
-jax.devices()
+nn.save(folder + "/warm", {"x": jnp.ones(3)}); nn.load(folder + "/warm")
 def run(): return jax.block_until_ready(nn.load(folder + "/ours.safetensors", verify=False))
 """,
     "safetensors": """
 import safetensors.flax
-jax.devices()
+jax.device_put(np.ones(3))
 def run(): return jax.block_until_ready(safetensors.flax.load_file(folder + "/theirs.safetensors"))
 """,
     "torch": """

@@ -38,7 +38,8 @@ from stateful.adaptive import (
 from stateful.attention import MultiheadAttention
 from stateful.checkpoint import load, load_into, restore, save
 from stateful.checkpoint_error import CheckpointError
-from stateful.checkpoint_optimizer import load_torch_training, save_torch_training
+from stateful.checkpoint_optimizer import load_torch_training
+from stateful.checkpoint_optimizer_writing import save_torch_training
 from stateful.checkpoint_report import LoadReport, MisfitError
 from stateful.checkpointer import Checkpointer
 from stateful.compiled import jit

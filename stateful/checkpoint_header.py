@@ -4,7 +4,7 @@
 without holes, in C order and little-endian. Metadata is a dict of strings, and holds here:
 
 - ``"format": "pt"``: names and layouts are torch's, as readers of such files want to know;
-- ``"purenn"``: JSON with the CRC-32 of every array, and with what the format cannot say (see `Notes`);
+- ``"purenn"``: JSON with the CRC-32 of every array, and with what the format cannot say (`checkpoint_notes.Notes`);
 - ``"purenn.header"``: the CRC-32 of the header itself, computed with zeros in the place of its own digits;
 - every other name of a tied array, with the name that it is stored by, as safetensors' own ``save_model`` does.
 """
@@ -12,24 +12,31 @@ without holes, in C order and little-endian. Metadata is a dict of strings, and 
 import json
 import math
 import os
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from stateful.checkpoint_content import Content, scalar_from_text, scalar_to_text
+from stateful.checkpoint_content import Content, scalar_to_text
 from stateful.checkpoint_dtypes import BY_NAME, FORMAT, bits, nbytes, stored_as
 from stateful.checkpoint_error import broken
+from stateful.checkpoint_notes import (
+    HEADER_CHECK,
+    NOTES,
+    ZEROS,
+    Notes,
+    aliases_of,
+    check_itself,
+    no_duplicates,
+    read_notes,
+    with_check,
+)
 
 LIMIT = 100_000_000  # bytes of a header, by the format
 MAX_RANK = 32
 _WIDE_LIMIT = 25_000_000  # of one with other letters than ASCII, which take four times the memory
 _MAX_VALUES = 3_000_000  # of values in a header: a hostile one is millions of empty lists
-NOTES, HEADER_CHECK = "purenn", "purenn.header"
-RESERVED = ("format", NOTES, HEADER_CHECK, "__metadata__")
-_ZEROS = "00000000"
 
 
 class Place(NamedTuple):
@@ -39,17 +46,6 @@ class Place(NamedTuple):
     shape: tuple[int, ...]
     start: int  # after the header
     end: int
-
-
-@dataclass
-class Notes:
-    """What the metadata says beyond the format."""
-
-    crc32: dict[str, str] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    scalars: dict[str, list[str]] = field(default_factory=dict)
-    stored: dict[str, list[Any]] = field(default_factory=dict)  # name: [dtype, shape], where the format has another
-    shard: str = ""  # which of a set
 
 
 @dataclass
@@ -87,10 +83,10 @@ def read_header(path: str | os.PathLike[str], file: Any, size: int, verify: bool
     metadata = _metadata(path, content.pop("__metadata__", {}))
     places = {name: _place(path, name, value) for name, value in content.items()}
     _check_layout(path, places, size - 8 - length)
-    notes = _notes(path, metadata, places)
+    notes = read_notes(path, metadata, places)
     if notes is not None and verify:
         check_itself(path, text, metadata[HEADER_CHECK])
-    return Header(_as_they_were(path, places, notes), notes, _aliases(metadata, places, notes), 8 + length)
+    return Header(_as_they_were(path, places, notes), notes, aliases_of(metadata, places, notes), 8 + length)
 
 
 def _parse(path: Any, text: bytes) -> dict[str, Any]:
@@ -103,24 +99,6 @@ def _parse(path: Any, text: bytes) -> dict[str, Any]:
         return json.loads(text.decode(), object_pairs_hook=no_duplicates, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise broken(path, "the header must be JSON", {"error": str(error)}) from error
-
-
-def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuses a name that stands twice in one object: two readers would see two things.
-
-    Args:
-        pairs: from ``json.loads(object_pairs_hook=)``.
-
-    Returns:
-        The object.
-
-    Raises:
-        ValueError: a name stands twice.
-    """
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("a name stands twice")
-    return content
 
 
 def _no_constant(text: str) -> Any:
@@ -165,68 +143,6 @@ def _check_layout(path: Any, places: Mapping[str, Place], size: int) -> None:
         raise broken(path, "the file must end with the last array", {"its bytes": size, "the last one ends": end})
 
 
-def _notes(path: Any, metadata: Mapping[str, str], places: Mapping[str, Place]) -> Notes | None:
-    if NOTES not in metadata and HEADER_CHECK not in metadata:
-        return None
-    rule = "the notes must be those that save writes"
-    try:
-        raw = json.loads(metadata[NOTES], object_pairs_hook=no_duplicates)
-        notes = Notes(**{key: value for key, value in raw.items() if key != "version"})
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise broken(path, rule, {"error": str(error)}) from error
-    if HEADER_CHECK not in metadata or not _sound(notes, places):
-        raise broken(path, rule, {NOTES: metadata[NOTES]})
-    return notes
-
-
-def _sound(notes: Notes, places: Mapping[str, Place]) -> bool:
-    tables: tuple[Any, ...] = (notes.crc32, notes.keys, notes.scalars, notes.stored)
-    typed = all(isinstance(table, dict) for table in tables) and isinstance(notes.shard, str)
-    if not typed or set(notes.crc32) != set(places):
-        return False
-    strings = [*notes.crc32.values(), *notes.keys.values()]
-    pairs = [*notes.scalars.values(), *notes.stored.values()]
-    return (
-        all(isinstance(text, str) for text in strings)
-        and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
-        and set(notes.keys) | set(notes.stored) <= set(places)
-        and not set(notes.scalars) & set(places)
-    )
-
-
-def check_itself(path: str | os.PathLike[str], text: bytes, written: str) -> None:
-    """Checks a text that contains its own checksum (see `with_check`).
-
-    Args:
-        path: for errors.
-        text: JSON, as it was read.
-        written: the checksum in it.
-
-    Errors:
-        CheckpointError where it is another.
-    """
-    blank = text.replace(_check(written), _check(_ZEROS))
-    found = f"{zlib.crc32(blank):08x}"
-    if text.count(_check(written)) != 1 or found != written:
-        raise broken(path, "the header must have its checksum", {"written": written, "found": found})
-
-
-def with_check(text: bytes) -> bytes:
-    """Puts the checksum of a text into it, which is computed with zeros in its place.
-
-    Args:
-        text: JSON without blanks, with ``"purenn.header":"00000000"`` in it.
-
-    Returns:
-        The text, of the same length.
-    """
-    return text.replace(_check(_ZEROS), _check(f"{zlib.crc32(text):08x}"), 1)
-
-
-def _check(digits: str) -> bytes:
-    return f'"{HEADER_CHECK}":"{digits}"'.encode()
-
-
 def _as_they_were(path: Any, places: dict[str, Place], notes: Notes | None) -> dict[str, Place]:
     """The arrays of dtypes that the format lacks, as the notes say they were."""
     for name, (text, shape) in (notes.stored if notes else {}).items():
@@ -236,33 +152,6 @@ def _as_they_were(path: Any, places: dict[str, Place], notes: Notes | None) -> d
             raise broken(path, "the notes must fit the array", {"name": name, "dtype": text, "shape": shape})
         places[name] = Place(dtype, tuple(shape), place.start, place.end)  # type: ignore[arg-type]
     return places
-
-
-def _aliases(metadata: Mapping[str, str], places: Mapping[str, Place], notes: Notes | None) -> dict[str, str]:
-    taken = {*RESERVED, *places, *(notes.scalars if notes else {})}
-    return {alias: name for alias, name in metadata.items() if name in places and alias not in taken}
-
-
-def scalars_of(path: str | os.PathLike[str], notes: Notes | None) -> dict[str, Any]:
-    """Reads the Python scalars in the notes.
-
-    Args:
-        path: for errors.
-        notes: of the file.
-
-    Returns:
-        ``{name: scalar}``.
-
-    Errors:
-        CheckpointError for a text that is none.
-    """
-    scalars = {}
-    for name, (kind, text) in (notes.scalars if notes else {}).items():
-        try:
-            scalars[name] = scalar_from_text(kind, text)
-        except (ValueError, KeyError, TypeError) as error:
-            raise broken(path, "a scalar must be written as save does", {name: [kind, text]}) from error
-    return scalars
 
 
 def make_header(content: Content, order: list[str], crc32: Mapping[str, str]) -> bytes:
@@ -289,7 +178,7 @@ def make_header(content: Content, order: list[str], crc32: Mapping[str, str]) ->
         "shard": content.shard,
     }
     written = json.dumps({key: value for key, value in notes.items() if value or key == "crc32"}, separators=(",", ":"))
-    metadata = {"format": "pt", NOTES: written, HEADER_CHECK: _ZEROS, **content.aliases}
+    metadata = {"format": "pt", NOTES: written, HEADER_CHECK: ZEROS, **content.aliases}
     header: dict[str, Any] = {"__metadata__": metadata, **dict.fromkeys(content.entries)}
     offset = 0
     for name in order:

@@ -17,26 +17,15 @@ import optax
 from purenn.errors import refusal
 from purenn.model import Leaf, Model, structure
 from purenn.tree import flatten
-from stateful.checkpoint_atomic import replacing
 from stateful.checkpoint_error import broken
 from stateful.checkpoint_files import opened
 from stateful.checkpoint_names import chosen
 from stateful.checkpoint_report import LoadReport, MisfitError
-from stateful.checkpoint_torch_writing import write_torch
-from stateful.checkpoint_tree import content_of, entry_text, structure_of
+from stateful.checkpoint_tree import entry_text
 from transforms import TrainState
 
-_ADAM, _TRACE, _SCHEDULE = optax.ScaleByAdamState, optax.TraceState, optax.ScaleByScheduleState
-_NODES = (_ADAM, _TRACE, _SCHEDULE)
-_COMMON = {"foreach": None, "maximize": False, "differentiable": False, "fused": None}
-# what torch's optimizers keep beside the numbers of their parameters
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "sgd": {"momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, **_COMMON},
-    "adam": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False, "capturable": False,
-             "decoupled_weight_decay": False, **_COMMON},
-    "adamw": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "amsgrad": False, "capturable": False,
-              "decoupled_weight_decay": True, **_COMMON},
-}  # fmt: skip
+ADAM, TRACE, _SCHEDULE = optax.ScaleByAdamState, optax.TraceState, optax.ScaleByScheduleState
+_NODES = (ADAM, TRACE, _SCHEDULE)
 
 
 def load_torch_training(
@@ -72,7 +61,7 @@ def load_torch_training(
         weights = chosen("load_torch_training", content, prefix=f"{model_key}.")
         params, buffers = _filled(path, weights, state, flatten(structure(model)))
         moments = _Moments(path, chosen("load_torch_training", content, prefix=f"{optimizer_key}."), model)
-        _check_leaves(state.opt_state)
+        check_leaves(state.opt_state)
         steps = moments.steps() if step is None else step
         opt_state = _map_nodes(lambda node: moments.fill(node, steps), state.opt_state)
     count = state.step if steps is None else _as(np.asarray(steps), state.step)
@@ -80,7 +69,7 @@ def load_torch_training(
 
 
 def _filled(path: Any, weights: Any, state: TrainState, leaves: Mapping[str, Leaf]) -> tuple[Any, Any]:
-    wanted = {**_named(state.params), **_named(state.buffers)}
+    wanted = {**named(state.params), **named(state.buffers)}
     wanted = {name: leaf for name, leaf in wanted.items() if name not in leaves or leaves[name].persistent}
     names = set(weights.names)
     known = {weights.aliases.get(name, name) for name in wanted if name in names}
@@ -108,7 +97,15 @@ def _name(keys: Sequence[Any]) -> str:
     return ".".join(entry_text(key) for key in keys)
 
 
-def _named(tree: Any) -> dict[str, Any]:
+def named(tree: Any) -> dict[str, Any]:
+    """Names the leaves of a tree.
+
+    Args:
+        tree: any pytree.
+
+    Returns:
+        ``{dotted name: leaf}``.
+    """
     return {_name(keys): leaf for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
@@ -126,12 +123,29 @@ def _map_nodes(fn: Callable[[Any], Any], opt_state: Any) -> Any:
     )
 
 
-def _nodes(opt_state: Any) -> list[Any]:
+def nodes(opt_state: Any) -> list[Any]:
+    """Lists the states that have a counterpart in torch.
+
+    Args:
+        opt_state: of optax.
+
+    Returns:
+        States of moments and schedules.
+    """
     leaves = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, _NODES))
     return [leaf for leaf in leaves if isinstance(leaf, _NODES)]
 
 
-def _check_leaves(opt_state: Any, op: str = "load_torch_training") -> None:
+def check_leaves(opt_state: Any, op: str = "load_torch_training") -> None:
+    """Refuses states of optimizers that torch's three do not have.
+
+    Args:
+        opt_state: of optax.
+        op: name of the caller.
+
+    Errors:
+        ValueError that names the arrays.
+    """
     found = jax.tree_util.tree_flatten_with_path(opt_state, is_leaf=lambda node: isinstance(node, _NODES))[0]
     if others := [_name(keys) for keys, leaf in found if not isinstance(leaf, _NODES)]:
         rule = "opt_state must be of optax.sgd, adam or adamw, with schedules"
@@ -188,9 +202,9 @@ class _Moments:
         """A state of optax with the numbers of torch."""
         if isinstance(node, _SCHEDULE):
             return node if steps is None else node._replace(count=_as(np.asarray(steps), node.count))
-        if isinstance(node, _TRACE):
+        if isinstance(node, TRACE):
             return node._replace(trace=self._tree(node.trace, "momentum_buffer"))
-        names = [*_named(node.mu)]
+        names = [*named(node.mu)]
         counts = {self._step(name) for name in names}
         if len(counts) > 1:
             got = {"steps": sorted(counts), "names": [n for n in names if self._step(n) == min(counts)][:5]}
@@ -200,7 +214,7 @@ class _Moments:
         return node._replace(count=count, mu=self._tree(node.mu, "exp_avg"), nu=self._tree(node.nu, "exp_avg_sq"))
 
     def _tree(self, tree: Any, key: str) -> Any:
-        if not any(self._entry(name, key) for name in _named(tree)) and self._has_other(key):
+        if not any(self._entry(name, key) for name in named(tree)) and self._has_other(key):
             rule = f"the optimizer of the file must keep {key}, as the state does"
             raise refusal("load_torch_training", rule, {"path": os.fspath(self._path)}, "Take the optimizer it was.")
 
@@ -217,91 +231,3 @@ class _Moments:
 
     def _has_other(self, key: str) -> bool:
         return any(name.startswith("state.") and not name.endswith(f".{key}") for name in self._content.entries)
-
-
-def training_structure(state: TrainState, model: Model, optimizer: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """A state as torch's training checkpoints have it.
-
-    Args:
-        state: of a `transforms.train_step`.
-        model: of that step.
-        optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``.
-        options: of torch's optimizer, ``lr`` among them.
-
-    Returns:
-        ``{"model": state_dict, "optimizer": state_dict, "step": int}``, of arrays.
-
-    Errors:
-        ValueError for other optimizers, options that torch's lacks, and a missing ``lr``.
-    """
-    if optimizer not in DEFAULTS:
-        got = {"optimizer": optimizer}
-        raise refusal("save_torch_training", f"optimizer must be one of {', '.join(DEFAULTS)}", got)
-    if unknown := [name for name in options if name not in {"lr", *DEFAULTS[optimizer]}]:
-        remedy = f"They are lr, {', '.join(DEFAULTS[optimizer])}."
-        raise refusal(
-            "save_torch_training", f"options must be those of torch's {optimizer}", {"unknown": unknown}, remedy
-        )
-    if "lr" not in options:
-        raise refusal("save_torch_training", "lr must be given: torch keeps it with the state", {"options": [*options]})
-    _check_leaves(state.opt_state, "save_torch_training")
-    leaves: dict[str, Leaf] = flatten(structure(model))
-    arrays = {**_named(state.params), **_named(state.buffers)}
-    names = [name for name, leaf in leaves.items() if leaf.parameter]
-    kept = _kept(state, optimizer, {name: arrays[name].dtype for name in names})
-    groups = [{"lr": options["lr"], **DEFAULTS[optimizer], **options, "params": [*range(len(names))]}]
-    return {
-        "model": {name: arrays[name] for name, leaf in leaves.items() if leaf.persistent},
-        "optimizer": {
-            "state": {number: kept[name] for number, name in enumerate(names) if name in kept},
-            "param_groups": groups,
-        },
-        "step": int(state.step),
-    }
-
-
-def _kept(state: TrainState, optimizer: str, dtypes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    kind = _TRACE if optimizer == "sgd" else _ADAM
-    nodes = [node for node in _nodes(state.opt_state) if isinstance(node, (_TRACE, _ADAM))]
-    if not all(isinstance(node, kind) for node in nodes) or (not nodes and optimizer != "sgd"):
-        got = {"optimizer": optimizer, "states": [type(node).__name__ for node in nodes]}
-        raise refusal("save_torch_training", f"opt_state must be one of optax's {optimizer}", got)
-    kept: dict[str, dict[str, Any]] = {}
-    for node in nodes:
-        if isinstance(node, _TRACE):
-            if int(state.step):
-                kept |= {n: {"momentum_buffer": x.astype(dtypes[n])} for n, x in _named(node.trace).items()}
-        elif int(node.count):
-            nu = _named(node.nu)
-            # a counter for each, because torch counts in place
-            kept |= {
-                n: {
-                    "step": np.float32(node.count),
-                    "exp_avg": x.astype(dtypes[n]),
-                    "exp_avg_sq": nu[n].astype(dtypes[n]),
-                }
-                for n, x in _named(node.mu).items()
-            }
-    return kept
-
-
-def save_torch_training(
-    path: str | os.PathLike[str], state: TrainState, model: Model, optimizer: str, *, fsync: bool = True, **options: Any
-) -> None:
-    """Writes a state as a training checkpoint of torch: ``torch.load`` gives ``{"model", "optimizer", "step"}``.
-
-    Args:
-        path: of the file.
-        state: of a `transforms.train_step` over optax's sgd, adam or adamw.
-        model: of that step; torch's model must have its parameters in that order.
-        optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``, what torch goes on with.
-        fsync: whether a power cut after the return cannot undo it.
-        **options: of torch's optimizer; ``lr``, and what is not torch's default: its load_state_dict takes them.
-
-    Errors:
-        ValueError for states and options without a counterpart in torch.
-    """
-    tree = training_structure(state, model, optimizer, options)
-    content, structure_ = content_of(tree), structure_of(tree)
-    with replacing(path, fsync) as file:
-        write_torch(file, structure_, content)

@@ -15,7 +15,8 @@ from stateful.checkpoint_atomic import write_all
 from stateful.checkpoint_content import Content, Entry
 from stateful.checkpoint_dtypes import from_bytes, to_bytes
 from stateful.checkpoint_error import broken
-from stateful.checkpoint_header import LIMIT, Header, Place, make_header, read_header, scalars_of
+from stateful.checkpoint_header import LIMIT, Header, Place, make_header, read_header
+from stateful.checkpoint_notes import scalars_of
 
 CHUNK = 1 << 20  # bytes that stay in the cache between the checksum and the copy
 _ALIGNED = 64  # bytes: jax takes such an array on the CPU as it is, without a copy

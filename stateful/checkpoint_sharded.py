@@ -25,7 +25,7 @@ from stateful.checkpoint_atomic import (
 )
 from stateful.checkpoint_content import Content, Entry
 from stateful.checkpoint_error import CheckpointError, broken
-from stateful.checkpoint_header import HEADER_CHECK, check_itself, no_duplicates, with_check
+from stateful.checkpoint_notes import HEADER_CHECK, check_itself, no_duplicates, with_check
 from stateful.checkpoint_safetensors import open_safetensors, write_safetensors
 
 SUFFIX = ".safetensors.index.json"

@@ -16,7 +16,7 @@ from purenn.errors import refusal
 from purenn.state import as_numpy_or_jax
 from stateful.checkpoint_content import SCALARS, Content, Entry, is_text
 from stateful.checkpoint_dtypes import canonical
-from stateful.checkpoint_header import RESERVED
+from stateful.checkpoint_notes import RESERVED
 from stateful.checkpoint_torch_writing import Name
 from stateful.module import Module
 

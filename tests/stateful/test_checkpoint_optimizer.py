@@ -92,14 +92,14 @@ def there_and_back(tmp_path, name, steps):
 
 @pytest.mark.parametrize("name", ["nesterov", "adam", "adamw"])
 def test_the_losses_go_on(tmp_path, name):
-    # measured: 4e-7 to 3e-6 over 15 steps
-    assert max(there_and_back(tmp_path, name, 15)) < 2e-5
+    # measured over 96 steps, there and back: at most 4.7e-7
+    assert max(there_and_back(tmp_path, name, 15)) < 5e-6
 
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_hundred_losses(tmp_path, name):
-    assert max(there_and_back(tmp_path, name, 90)) < 1e-3
+    assert max(there_and_back(tmp_path, name, 96)) < 5e-6
 
 
 def test_the_differences_show_when_a_part_is_left_out(tmp_path):
