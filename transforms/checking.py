@@ -166,7 +166,8 @@ class _Memory:
 
     def note(self, uses: Uses, buffers: Buffers, rng: Any) -> None:
         flat = flatten(buffers)
-        self.replaced |= {id(flat[path]): weakref.ref(flat[path]) for path in uses.updated}
+        alive = {place: array for place, array in self.replaced.items() if array() is not None}
+        self.replaced = alive | {id(flat[path]): weakref.ref(flat[path]) for path in uses.updated}
         if uses.draws:
             self.keys.add(_bytes(rng))
 
