@@ -46,10 +46,9 @@ class Quantize(Parametrization):
         """Takes the shape; a row must divide into groups."""
         if len(weight.shape) < 2 or 0 in weight.shape or not jnp.issubdtype(weight.dtype, jnp.floating):
             remedy = "Choose the matrices of the model; where=None does."
-            got = {"shape": weight.shape, "dtype": str(weight.dtype)}
-            raise refusal(
-                "quantize", "the weight must be floating, with two axes or more and no empty one", got, remedy
-            )
+            got: dict[str, Any] = {"shape": weight.shape, "dtype": str(weight.dtype)}
+            rule = "the weight must be floating, with two axes or more and no empty one"
+            raise refusal("quantize", rule, got, remedy)
         columns = math.prod(weight.shape[1:])
         if columns % (self.group_size or 1):
             got = {"group_size": self.group_size, "numbers in a row": columns, "shape": weight.shape}

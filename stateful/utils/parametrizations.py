@@ -1,5 +1,6 @@
 """torch.nn.utils.parametrizations: the parametrizations of `transforms`, put on modules."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from purenn.errors import refusal
@@ -41,7 +42,28 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
     Torch:
         ``torch.nn.utils.parametrizations.weight_norm``, identical.
     """
-    return register_parametrization(module, name, WeightNorm(dim), unsafe=True)
+    register_parametrization(module, name, WeightNorm(dim), unsafe=True)
+    module._register_load_state_dict_pre_hook(OldNames(name))
+    return module
+
+
+@dataclass(frozen=True)
+class OldNames:
+    """The hook by which a state_dict of the older ``weight_norm`` is loaded.
+
+    Args:
+        name: of the weight.
+    """
+
+    name: str
+
+    def __call__(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Renames ``weight_g`` and ``weight_v``, where both are there."""
+        del others
+        old = [f"{prefix}{self.name}_{letter}" for letter in "gv"]
+        if all(key in state_dict for key in old):
+            for i, key in enumerate(old):
+                state_dict[f"{prefix}parametrizations.{self.name}.original{i}"] = state_dict.pop(key)
 
 
 def spectral_norm(
