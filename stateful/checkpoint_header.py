@@ -12,7 +12,7 @@ without holes, in C order and little-endian. Metadata is a dict of strings, and 
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -154,38 +154,45 @@ def _as_they_were(path: Any, places: dict[str, Place], notes: Notes | None) -> d
     return places
 
 
-def make_header(content: Content, order: list[str], crc32: Mapping[str, str]) -> bytes:
-    """Writes the header for a content.
+def header_maker(content: Content, order: list[str]) -> Callable[[Mapping[str, str]], bytes]:
+    """Prepares the header for a content.
 
     Args:
         content: what is saved.
         order: names of the arrays as they lie in the file.
-        crc32: of every array.
 
     Returns:
-        The length, and the JSON padded to eight bytes; of one length whatever the checksums are.
+        ``make(crc32)``, which gives the length and the JSON padded to eight bytes, for the checksums of all arrays; of
+        one length whatever they are.
     """
-    notes = {
-        "version": 1,
-        "crc32": {name: crc32[name] for name in content.entries},
+    notes: dict[str, Any] = {
         "keys": dict(content.keys),
         "scalars": {name: scalar_to_text(value) for name, value in content.scalars.items()},
-        "stored": {
-            name: [str(entry.dtype), list(entry.shape)]
-            for name, entry in content.entries.items()
-            if stored_as(entry.dtype, entry.shape)[2]
-        },
+        "stored": {},
         "shard": content.shard,
     }
-    written = json.dumps({key: value for key, value in notes.items() if value or key == "crc32"}, separators=(",", ":"))
-    metadata = {"format": "pt", NOTES: written, HEADER_CHECK: ZEROS, **content.aliases}
-    header: dict[str, Any] = {"__metadata__": metadata, **dict.fromkeys(content.entries)}
+    places: dict[str, Any] = dict.fromkeys(content.entries)
     offset = 0
     for name in order:
         entry = content.entries[name]
-        stored, shape, _ = stored_as(entry.dtype, entry.shape)
-        header[name] = {"dtype": stored, "shape": shape, "data_offsets": [offset, offset + entry.nbytes]}
-        offset += entry.nbytes
+        stored, shape, noted = stored_as(entry.dtype, entry.shape)
+        end = offset + entry.nbytes
+        places[name] = {"dtype": stored, "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+        if noted:
+            notes["stored"][name] = [str(entry.dtype), list(entry.shape)]
+    told = {name: value for name, value in notes.items() if value}
+
+    def make(crc32: Mapping[str, str]) -> bytes:
+        written = {"version": 1, "crc32": {name: crc32[name] for name in content.entries}, **told}
+        text = json.dumps(written, separators=(",", ":"))
+        metadata = {"format": "pt", NOTES: text, HEADER_CHECK: ZEROS, **content.aliases}
+        return _framed({"__metadata__": metadata, **places})
+
+    return make
+
+
+def _framed(header: dict[str, Any]) -> bytes:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + with_check(text)

@@ -15,8 +15,8 @@ from stateful.checkpoint_atomic import write_all
 from stateful.checkpoint_content import Content, Entry
 from stateful.checkpoint_dtypes import from_bytes, to_bytes
 from stateful.checkpoint_error import broken
-from stateful.checkpoint_header import LIMIT, Header, Place, make_header, read_header
-from stateful.checkpoint_notes import scalars_of
+from stateful.checkpoint_header import LIMIT, Header, Place, header_maker, read_header
+from stateful.checkpoint_notes import ZEROS, scalars_of
 
 CHUNK = 1 << 20  # bytes that stay in the cache between the checksum and the copy
 _ALIGNED = 64  # bytes: jax takes such an array on the CPU as it is, without a copy
@@ -118,12 +118,13 @@ def write_safetensors(file: FileIO, content: Content) -> str:
     """
     # wide items first, so that every array is aligned to its own
     order = sorted(content.entries, key=lambda name: -content.entries[name].dtype.itemsize)
-    blank = make_header(content, order, dict.fromkeys(order, "00000000"))
+    make = header_maker(content, order)
+    blank = make(dict.fromkeys(order, ZEROS))
     if len(blank) - 8 > LIMIT:
         raise refusal("save", "the names must fit into the header", {"its bytes": len(blank), "limit": LIMIT})
     write_all(file, blank)
     crc32 = {name: _write(file, content.entries[name]) for name in order}
-    header = make_header(content, order, crc32)
+    header = make(crc32)
     file.seek(0)
     write_all(file, header)
     return f"{zlib.crc32(header):08x}"

@@ -200,7 +200,8 @@ def _remove_others(target: Path, stem: str) -> None:
         named = set(_weight_map(target, target.read_bytes())[0].values())
     except (OSError, CheckpointError):
         return
-    ours = re.compile(re.escape(stem) + r"-(?:[0-9a-f]{8}-)?\d{5}-of-\d{5}\.safetensors")
+    shard = re.escape(stem) + r"-(?:[0-9a-f]{8}-)?\d{5}-of-\d{5}\.safetensors"
+    ours = re.compile(rf"{shard}|\.{shard}\.[0-9a-f]{{16}}\.tmp")
     for file in target.parent.iterdir():
         if ours.fullmatch(file.name) and file.name not in named:
             remove_litter(file)

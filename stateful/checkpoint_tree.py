@@ -155,7 +155,7 @@ def is_key(leaf: Any) -> bool:
     Returns:
         True for those of ``jax.random.key``.
     """
-    typed = isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct))
+    typed = isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)) and not isinstance(leaf.dtype, np.dtype)
     return typed and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 

@@ -196,6 +196,23 @@ def test_litter_of_the_dead_is_removed_and_work_of_the_living_is_not(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [other.name, path.name]
 
 
+def test_litter_of_a_set_with_another_number_of_files(tmp_path):
+    path = tmp_path / "m.safetensors.index.json"
+    dead = [
+        f".m-00003-of-00007.safetensors.{'0' * 16}.tmp",
+        "m-01234567-00003-of-00007.safetensors",
+        "m-00001-of-00002.safetensors",
+    ]
+    others = ["m2-00001-of-00002.safetensors", "m-a.safetensors", f".m2-00003-of-00007.safetensors.{'0' * 16}.tmp"]
+    for name in (*dead, *others):
+        (tmp_path / name).write_bytes(b"half")
+    nn.save(path, {"w": BASE})
+    found = set(os.listdir(tmp_path))
+    assert not found & set(dead)
+    assert found >= set(others)
+    np.testing.assert_array_equal(nn.load(path)["w"], BASE)
+
+
 def test_a_file_taken_for_litter_before_its_lock_is_made_again(tmp_path, monkeypatch):
     original, taken = checkpoint_atomic.lock, []
 
