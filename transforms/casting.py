@@ -15,6 +15,7 @@ import numpy as np
 
 from purenn.calling import Interceptor, Paths, Run, intercepted
 from purenn.errors import refusal
+from purenn.layering import names
 from purenn.model import Buffers, Leaf, Model, Params, check_model, structure
 from purenn.tree import Tree, Where, flatten, selected, unflatten
 from transforms.viewing import View
@@ -184,9 +185,14 @@ class Precision(View):
         """The dtypes that modules compute with, by path: that of their own weights, or of all those below."""
         own: dict[str, set[Any]] = defaultdict(set)
         below: dict[str, set[Any]] = defaultdict(set)
-        for path, leaf in _weights(self._order).items():
-            dtype = self.compute if path in self.paths else leaf.dtype
-            parent = path.rpartition(".")[0]
+        weights = _weights(self._order)
+        for name, (path, _) in names(
+            flatten(self._order)
+        ).items():  # layers that are kept stacked are called one by one
+            if path not in weights:
+                continue
+            dtype = self.compute if path in self.paths else weights[path].dtype
+            parent = name.rpartition(".")[0]
             own[parent].add(dtype)
             while parent:
                 parent = parent.rpartition(".")[0]
@@ -200,7 +206,8 @@ class Precision(View):
         if self.reduce is None or jnp.promote_types(self.reduce, jnp.float32) == jnp.float32:
             return frozenset()
         leaves = flatten(self._order)
-        return frozenset(path.rpartition(".")[0] for path in self.paths if leaves[path].norm)
+        chosen = {path for path in self.paths if leaves[path].norm}
+        return frozenset(name.rpartition(".")[0] for name, (path, _) in names(leaves).items() if path in chosen)
 
 
 class _Casting(Interceptor):

@@ -261,6 +261,17 @@ def test_layers_of_one_compiled_body_must_be_chosen_alike():
         layers.apply(*layers.init(KEY), X)
 
 
+def test_modules_of_layers_that_are_kept_stacked_are_cast_to():
+    layer = purenn.compose(lambda m, x: m.b(m.a(x)), a=L.Linear(3, 3), b=L.Linear(3, 3))
+    model = transforms.precision(transforms.scan(layer, 3), where="*.a")
+    assert model.entries["1.a"] == HALF
+    assert model.entries["1.b"] == FULL
+    params, buffers = model.init(KEY)
+    np.testing.assert_allclose(
+        model.apply(params, buffers, X)[0], transforms.scan(layer, 3).apply(params, buffers, X)[0], atol=2e-2
+    )
+
+
 # --------------------------------------------------------------------------------------------------------- loss scaling
 
 
