@@ -186,9 +186,8 @@ class Precision(View):
         own: dict[str, set[Any]] = defaultdict(set)
         below: dict[str, set[Any]] = defaultdict(set)
         weights = _weights(self._order)
-        for name, (path, _) in names(
-            flatten(self._order)
-        ).items():  # layers that are kept stacked are called one by one
+        # layers that are kept stacked are called by their own names
+        for name, (path, _) in names(flatten(self._order)).items():
             if path not in weights:
                 continue
             dtype = self.compute if path in self.paths else weights[path].dtype
