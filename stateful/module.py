@@ -238,12 +238,14 @@ class Module(Remembering, Hooked):
             _parameters=dict(self._parameters),
             _buffers=dict(self._buffers),
         )
-        copy.__dict__["_modules"] = {
-            name: children[name]._bound_copy(frame, keys.child(name), f"{path}.{name}".lstrip("."), train)
-            if name in children
-            else None
-            for name in self._modules
+        children |= self._modules  # in this order: a module has its place from the name that counts
+        copies = {
+            name: None
+            if child is None
+            else child._bound_copy(frame, keys.child(name), f"{path}.{name}".lstrip("."), train)
+            for name, child in children.items()
         }
+        copy.__dict__["_modules"] = {name: copies[name] for name in self._modules}
         return copy
 
     def _new_attributes(self) -> list[tuple["Module", str, Any]]:
@@ -356,7 +358,10 @@ class Module(Remembering, Hooked):
 
     def __repr__(self) -> str:
         extra = self.extra_repr().split("\n") if self.extra_repr() else []
-        children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._modules.items()]
+        shown = {
+            name: child for name, child in self._modules.items() if child is None or not self._names_elsewhere(child)
+        }
+        children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in shown.items()]
         return self._print(extra, children)
 
     def _print(self, extra: list[str], children: list[str]) -> str:

@@ -25,7 +25,8 @@ from stateful.parameter import BufferCell, Cell, Parameter, owner
 # Attributes of the machinery; everything else in a node's __dict__ is its user's.
 OWN = frozenset({
     "_parameters", "_buffers", "_modules", "_model", "_opaque", "training", "_forward_hooks", "_forward_pre_hooks",
-    "_version", "_frame", "_keys", "_path", "_original", "_computed",
+    "_version", "_frame", "_keys", "_path", "_original", "_computed", "_plain",
+    "_state_hooks",
 })  # fmt: skip
 
 _changes = itertools.count(1)
@@ -297,8 +298,15 @@ class Node(metaclass=NodeMeta):
             if name not in OWN and isinstance(value, (list, tuple, dict)) and _holds_modules(value):
                 setattr(self, name, value)
         for name, child in self._modules.items():
-            if child is not None:
+            if child is not None and not self._names_elsewhere(child):
                 yield name, child
+
+    def _names_elsewhere(self, child: Any) -> bool:
+        """Whether it was a plain list or dict, and all its modules are children under names of their own, too."""
+        if "_plain" not in child.__dict__:
+            return False
+        others = {id(module) for module in self._modules.values() if module is not child}
+        return all(id(module) in others for module in child._modules.values())
 
 
 def _keeper(value: Any) -> Any:
@@ -347,7 +355,9 @@ def as_modules(owner_name: str, name: str, value: Any) -> "Node | None":
         kinds = sorted({type(entry).__name__ for entry in entries})
         remedy = "Keep the modules in a ModuleList or ModuleDict of their own."
         raise refusal(owner_name, f"{name} must hold modules only, or none", {"it holds": kinds}, remedy, TypeError)
-    return containers[type(value)](dict(zip(value, converted, strict=True)) if isinstance(value, dict) else converted)
+    made = containers[type(value)](dict(zip(value, converted, strict=True)) if isinstance(value, dict) else converted)
+    made.__dict__["_plain"] = True
+    return made
 
 
 def _hyperparameters(model: Any) -> frozenset[str]:

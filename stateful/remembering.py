@@ -1,6 +1,7 @@
 """Remembering: arrays carried out of a module and back in, moved, cast, frozen."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Self
 
 import jax
@@ -13,7 +14,8 @@ from purenn.state import match
 from purenn.tree import flatten
 from stateful.node import changed
 from stateful.parameter import Cell, Parameter
-from stateful.walking import Walking, is_trained
+from stateful.state_hooks import StateHooks
+from stateful.walking import is_trained
 
 
 class IncompatibleKeys(tuple[list[str], list[str]]):
@@ -39,7 +41,7 @@ class IncompatibleKeys(tuple[list[str], list[str]]):
         return f"IncompatibleKeys(missing_keys={self[0]}, unexpected_keys={self[1]})"
 
 
-class Remembering(Walking):
+class Remembering(StateHooks):
     """Arrays in and out of the object."""
 
     def split(self) -> tuple[Params, Buffers]:
@@ -109,13 +111,13 @@ class Remembering(Walking):
         Returns:
             ``{dotted path: array}``, without the buffers that are not persistent.
         """
-        del keep_vars
+        self._announce(prefix, keep_vars)
         state = {} if destination is None else destination
         cells = dict(self._named_cells(duplicates=True))
         leaves = {path: cell.leaf for path, cell in cells.items()}
         arrays = {path: self._read(cell) for path, cell in cells.items() if cell.leaf.persistent}
         state.update({prefix + name: array for name, array in named_arrays(arrays, leaves).items()})
-        return state
+        return self._finished(state, prefix)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Takes the arrays of a state_dict; what torch saved loads as it is.
@@ -132,16 +134,34 @@ class Remembering(Walking):
             ValueError that lists every missing, unexpected and mis-shaped name at once; nothing has been changed then.
         """
         del assign
+        state_dict = self._edited(state_dict, strict)
         undo: list[Callable[[], None]] = []
         try:
             for prefix, module in self.named_modules(remove_duplicate=False):
                 if (forget := module._learn_from(state_dict, prefix)) is not None:
                     undo.append(forget)
+            if hooks := self._loaded_hooks():
+                return self._load_and_tell(state_dict, strict, hooks, undo)
             return self._load(state_dict, strict)
         except Exception:
             for forget in undo:
                 forget()
             raise
+
+    def _load_and_tell(
+        self, state: Mapping[str, Any], strict: bool, hooks: list[Any], undo: list[Callable[[], None]]
+    ) -> IncompatibleKeys:
+        """Loads, and asks the hooks before it finds missing and unexpected names wrong."""
+        for _, cell in self._named_cells():
+            undo.append(partial(cell.__dict__.update, dict(cell.__dict__)))
+        result = self._load(state, strict=False)
+        for module, hook in hooks:
+            hook(module, result)
+        if strict and (result.missing_keys or result.unexpected_keys):
+            got = {"missing": result.missing_keys, "unexpected": result.unexpected_keys}
+            rule = "the state_dict must have the module's names"
+            raise refusal(f"{type(self).__name__}.load_state_dict", rule, got, "Nothing was changed.")
+        return result
 
     def _learn_from(self, state: Mapping[str, Any], prefix: str) -> Callable[[], None] | None:
         """Takes the shapes that a lazy module waits for, where they are there; gives what takes it back."""

@@ -30,7 +30,7 @@ def test_readme_commands_are_those_of_ci():
 MACHINERY = {
     *("__init__", "compiled", "context", "frame", "functional", "functional_module"),
     *("hooks", "in_place", "init", "likeness", "module", "node", "parameter"),
-    *("random", "remembering", "walking"),
+    *("random", "remembering", "state_hooks", "walking"),
 }
 FAMILIES = ("checkpoint", "cli", "data", "trainer")  # and those whose names begin so
 

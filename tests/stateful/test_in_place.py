@@ -248,3 +248,32 @@ def test_rng_is_not_asked_for_in_evaluation():
         net.apply({}, {}, x, train=True)
     with pytest.raises(RuntimeError, match="called as an object inside jit draws random numbers"):
         jax.jit(net)(x)
+
+
+class Listed(nn.Module):
+    """Modules in a plain list that are children under names of their own, as graph attention networks are written."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads = [nn.Linear(3, 2) for _ in range(2)]
+        for i, head in enumerate(self.heads):
+            self.add_module(f"head_{i}", head)
+        self.others = [nn.Linear(3, 2)]
+
+    def forward(self, x):
+        return sum(head(x) for head in [*self.heads, *self.others])
+
+
+def test_a_plain_list_gives_no_second_names():
+    net = Listed()
+    assert list(net.state_dict())[::2] == ["head_0.weight", "head_1.weight", "others.0.weight"]
+    assert "heads" not in repr(net)
+    params, buffers = net.init(KEY)
+    assert sorted(params) == ["head_0", "head_1", "others"]
+    x = jnp.ones((1, 3))
+    want = sum(x @ params[n]["weight"].T + params[n]["bias"] for n in ("head_0", "head_1"))
+    want += x @ params["others"]["0"]["weight"].T + params["others"]["0"]["bias"]
+    np.testing.assert_allclose(net.apply(params, buffers, x)[0], want, rtol=1e-6)
+    assert net(x).shape == (1, 2)
+    net.heads.append(nn.Linear(3, 2))
+    assert "heads.2.weight" in net.state_dict()
