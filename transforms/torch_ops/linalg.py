@@ -81,8 +81,11 @@ def _old_triangular_solve(
 
 @register_op("aten.linalg_cholesky.default", "aten.cholesky.default")
 def _cholesky(self: Any, upper: bool = False) -> Any:
-    # torch reads one triangle, and spreads the gradient over both
-    return jnp.linalg.cholesky(self, upper=upper, symmetrize_input=False)
+    """Reads one triangle, and spreads the gradient over both, as torch does."""
+    triangle = jnp.triu(self) if upper else jnp.tril(self)
+    read = triangle + _adjoint(triangle) - jnp.eye(self.shape[-1], dtype=self.dtype) * self
+    whole = (self + _adjoint(self)) / 2
+    return jnp.linalg.cholesky(whole + jax.lax.stop_gradient(read - whole), upper=upper, symmetrize_input=True)
 
 
 @register_op("aten.linalg_cholesky_ex.default")
