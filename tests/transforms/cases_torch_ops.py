@@ -528,8 +528,9 @@ op("linalg_solve", WELL, t(3), **FLAGS)
 op("linalg_solve_ex", WELL, t(3, 2), **FLAGS)
 op("linalg_solve_triangular", WELL, t(3, 2), kw={"upper": False}, **FLAGS)
 op("triangular_solve", t(3, 2), WELL, outputs=(0,), **FLAGS)
-op("cholesky_solve", t(3, 2), WELL, **FLAGS)
-op("cholesky_inverse", WELL, **FLAGS)
+# torch gives a gradient to the triangle that is not read as well
+op("cholesky_solve", t(3, 2), WELL, slopes=1, **FLAGS)
+op("cholesky_inverse", WELL, grad=False, **FLAGS)
 op("linalg_qr qr", t(4, 3), **FLAGS)
 op("linalg_qr", t(4, 3), "r", outputs=(1,), grad=False, **FLAGS)
 op("linalg_svd", t(3, 3), kw={"full_matrices": False}, outputs=(1,), **FLAGS)  # the vectors have free signs
@@ -539,10 +540,9 @@ op("linalg_eig linalg_eigvals", WELL, grad=False, outputs=(0,), **FLAGS)
 op("_linalg_det", WELL, outputs=(0,), **FLAGS)
 op("_linalg_slogdet", WELL, outputs=(0, 1), **FLAGS)
 op("linalg_lu_factor linalg_lu_factor_ex linalg_lu", t(3, 3), **FLAGS)
-op("linalg_lu_solve", WELL, v([1, 2, 3], "int32"), t(3, 2), **FLAGS)
 op("linalg_lstsq", t(4, 3), t(4, 2), outputs=(0,), scale=5.0, **FLAGS)
 op("linalg_matrix_power matrix_power", WELL, -2, scale=5.0, **FLAGS)
-op("linalg_matrix_rank", WELL, grad=False, **FLAGS)
+op("linalg_matrix_rank", WELL, 2.5, grad=False, **FLAGS)
 op("linalg_matrix_rank.atol_rtol_float", WELL, kw={"rtol": 0.5}, grad=False, **FLAGS)
 op("linalg_matrix_rank.atol_rtol_tensor", WELL, kw={"rtol": v(0.5)}, grad=False, **FLAGS)
 op("linalg_norm", t(3, 4), **FLAGS)
@@ -551,7 +551,7 @@ op("linalg_norm.ord_str", t(3, 4), "nuc", scale=5.0, **FLAGS)
 op("linalg_matrix_norm", t(3, 4), 2, scale=5.0, **FLAGS)
 op("linalg_matrix_norm.str_ord", t(3, 4), "fro", **FLAGS)
 op("linalg_cond", WELL, **FLAGS)
-op("linalg_cond.p_str", WELL, "fro", scale=5.0, **FLAGS)
+op("linalg_cond.p_str", WELL, "fro", scale=5.0, grad=False, **FLAGS)
 op("linalg_householder_product", t(4, 3), t(3), scale=5.0, grad=False, **FLAGS)
 op("linalg_tensorinv", t(4, 2, 2), 1, scale=50.0, **FLAGS)
 op("linalg_tensorsolve", t(2, 2, 4), t(2, 2), scale=50.0, **FLAGS)
@@ -680,4 +680,5 @@ IN_MODELS = (
     "aten.where.default", "aten.argwhere.default", "aten.nonzero_numpy.default", "aten.masked_select.default",
     "aten.unique_consecutive.default", "aten._unique2.default", "transformers.grouped_mm_fallback.default",
     "aten._grouped_mm.default",
+    "aten.linalg_lu_solve.default",
 )  # fmt: skip

@@ -302,3 +302,9 @@ def test_register_op_refuses_what_is_no_name_or_function():
         register_op(3)
     with pytest.raises(TypeError, match="register_op: fn must be a function, got type\\(fn\\)='int'"):
         register_op("mine.op.default")(3)
+
+
+def test_lu_solve_undoes_lu_factor():
+    a, b = jnp.asarray([[1.0, 2.0], [3.0, 4.0]]), jnp.asarray([[1.0], [2.0]])
+    lu, pivots = OPERATORS["aten.linalg_lu_factor.default"].fn(a)
+    np.testing.assert_allclose(a @ OPERATORS["aten.linalg_lu_solve.default"].fn(lu, pivots, b), b, rtol=1e-5)

@@ -238,15 +238,16 @@ def _matrix_exp(self: Any) -> Any:
 
 @register_op("aten.linalg_matrix_rank.default")
 def _matrix_rank(self: Any, tol: Any = None, hermitian: bool = False) -> Any:
-    return jnp.linalg.matrix_rank(self, tol)
+    return (jnp.linalg.svd(self, compute_uv=False) > tol).sum(-1)
 
 
 @register_op("aten.linalg_matrix_rank.atol_rtol_float", "aten.linalg_matrix_rank.atol_rtol_tensor")
 def _matrix_rank_rtol(self: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Any:
     s = jnp.linalg.svd(self, compute_uv=False)
     largest = s.max(-1, keepdims=True)
-    rtol = max(self.shape[-2:]) * jnp.finfo(s.dtype).eps if rtol is None and not atol else (rtol or 0)
-    return (s > jnp.maximum(atol or 0, rtol * largest)).sum(-1)
+    if rtol is None:
+        rtol = max(self.shape[-2:]) * jnp.finfo(s.dtype).eps if atol is None else 0
+    return (s > jnp.maximum(0 if atol is None else atol, rtol * largest)).sum(-1)
 
 
 @register_op("aten.linalg_norm.default", "aten.linalg_norm.ord_str")
