@@ -221,7 +221,7 @@ op("atleast_1d atleast_2d", t())
 op("atleast_1d.Sequence atleast_2d.Sequence", [t(), t(2)])
 op("size.int sym_size.int sym_stride.int", X, 1, vmap=False)
 op("numel sym_numel sym_storage_offset", X, vmap=False)
-op("item _local_scalar_dense", t(), vmap=False, grad=False)
+op("item _local_scalar_dense", t(), vmap=False, grad=False, half=False)
 
 # new arrays that follow another
 op("zeros_like ones_like zero", X)
@@ -571,7 +571,7 @@ WITHOUT_ARRAYS: dict = {
     "aten.arange.start": ((2, 5), {"dtype": F32}),
     "aten.arange.start_step": ((1.0, 2.0, 0.3), {}),
     "aten.linspace.default": ((0.0, 1.0, 5), {}),
-    "aten.linspace.Tensor_Tensor": ((np.float32(0.0) * np.ones(()), np.ones((), np.float32), 5), {}),
+    "aten.linspace.Tensor_Tensor": ((np.zeros((), np.float32), np.ones((), np.float32), 5), {}),
     "aten.linspace.Tensor_Scalar": ((np.zeros((), np.float32), 2.0, 5), {}),
     "aten.linspace.Scalar_Tensor": ((0.5, np.ones((), np.float32), 5), {}),
     "aten.logspace.default": ((0.0, 2.0, 5), {}),

@@ -95,7 +95,7 @@ def smooth(arrays):
 
 
 def work(case):
-    """(arrays) -> value, gradients, values of a batch of two."""
+    """(arrays) -> value, gradients."""
     arrays, put = split(case)
     call, over = ours(case, put), smooth(arrays)[: case.slopes]
 
@@ -113,8 +113,7 @@ def work(case):
             gradients, out = jax.grad(scalar, has_aux=True)([arrays[i] for i in over])
         else:
             gradients, out = [], call(arrays)
-        batch = jax.vmap(call)([jnp.stack([x, x]) for x in arrays]) if case.vmap and arrays else None
-        return out, gradients, batch
+        return out, gradients
 
     return arrays, program
 
@@ -166,13 +165,17 @@ def expected(case):
 
 def dtype_of(x):
     """Of a tensor, as the x64 setting has it."""
-    name = str(x.dtype).removeprefix("torch.") if isinstance(x, torch.Tensor) else str(jnp.asarray(x).dtype)
+    name = (
+        str(x.dtype).removeprefix("torch.")
+        if isinstance(x, torch.Tensor)
+        else str(getattr(x, "dtype", None) or jnp.asarray(x).dtype)
+    )
     return {"int64": "int32", "float64": "float32", "complex128": "complex64"}.get(name, name)
 
 
 @each
 def test_value_gradient_and_dtype_equal_torch(case):
-    (out, gradients, _), (wanted, slopes) = found(case), expected(case)
+    (out, gradients), (wanted, slopes) = found(case), expected(case)
     assert len(out) == len(wanted)
     tolerance = "float16" if any(dtype_of(x) == "float16" for x in wanted) else "float32"
     assert_close(out, wanted, tolerance, case.scale, "value")
@@ -180,13 +183,28 @@ def test_value_gradient_and_dtype_equal_torch(case):
     assert_close(gradients, slopes, tolerance, case.scale * 2, "gradient")
 
 
-@pytest.mark.parametrize("case", [case for case in table.CASES if case.vmap], ids=str)
-def test_vmap_equals_the_batch(case):
-    out, _, batch = found(case)
-    if batch is None:  # no array among the arguments
+def batched(case):
+    arrays, put = split(case)
+    if not arrays:
         return
+    out, _ = found(case)
+    batch = jax.jit(jax.vmap(ours(case, put)))([jnp.stack([x, x]) for x in map(jnp.asarray, arrays)])
     for one, both in zip(out, batch, strict=True):
         assert_close([both[0], both[1]], [np.asarray(one)] * 2, "float32", case.scale * 2, "vmap")
+
+
+BATCHED = [case for case in table.CASES if case.vmap]
+
+
+@pytest.mark.parametrize("case", BATCHED[::16], ids=str)
+def test_vmap_equals_the_batch(case):
+    batched(case)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("case", BATCHED, ids=str)
+def test_vmap_equals_the_batch_everywhere(case):
+    batched(case)
 
 
 HALVES = [case for case in table.CASES if case.half and any(x.dtype.kind == "f" for x in split(case)[0])]
@@ -241,7 +259,7 @@ def test_operators_without_arrays_equal_torch(name, args, kwargs):
 @pytest.mark.parametrize("name", table.RANDOM)
 def test_random_operators_draw_from_the_key(name):
     args, kwargs, mean, spread = table.RANDOM[name]
-    arrays = jax.tree.map(lambda x: jnp.full(x.shape, x.value, x.dtype), args, is_leaf=lambda x: hasattr(x, "shape"))
+    arrays = jax.tree.map(lambda x: jnp.full(x.shape, x.value, x.dtype) if isinstance(x, table.Full) else x, args)
     one, again, other = (
         jax.tree.leaves(OPERATORS[name].fn(*arrays, **kwargs, rng=jax.random.key(seed)))[0] for seed in (0, 0, 1)
     )

@@ -16,6 +16,18 @@ def _each(fn: Callable[..., Any], convert: Callable[..., Any]) -> Callable[..., 
     return lambda *operands: fn(*convert(*operands))
 
 
+def _each_in_kind(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The function on floating operands, 16-bit ones computed in float32 and rounded, as torch does."""
+
+    def call(*operands: Any) -> Any:
+        arrays = floating(*operands)
+        dtype = arrays[0].dtype
+        wide = [x.astype(jnp.float32) if dtype.itemsize == 2 else x for x in arrays]
+        return fn(*wide).astype(dtype)
+
+    return call
+
+
 SAME: dict[str, Callable[..., Any]] = {  # name: function of operands in their common dtype
     "maximum.default": jnp.maximum, "minimum.default": jnp.minimum, "max.other": jnp.maximum, "min.other": jnp.minimum,
     "fmax.default": jnp.fmax, "fmin.default": jnp.fmin, "fmod.Tensor": jnp.fmod, "fmod.Scalar": jnp.fmod,
@@ -63,7 +75,7 @@ ROUNDING: dict[str, Callable[..., Any]] = {  # name: function that leaves intege
 for _name, _fn in SAME.items():
     register_op(f"aten.{_name}")(_each(_fn, promoted))
 for _name, _fn in FLOATING.items():
-    register_op(f"aten.{_name}")(_each(_fn, floating))
+    register_op(f"aten.{_name}")(_each_in_kind(_fn))
 for _name, _fn in ROUNDING.items():
     register_op(f"aten.{_name}")(lambda self, _fn=_fn: self if integral(self.dtype) else _fn(self))
 
@@ -163,7 +175,9 @@ def _logit(self: Any, eps: float | None = None) -> Any:
 @register_op("aten.polygamma.default", "aten.special_polygamma.default")
 def _polygamma(n: int, self: Any) -> Any:
     (x,) = floating(self)
-    return jax.scipy.special.polygamma(jnp.asarray(n, x.dtype), x)
+    return jax.scipy.special.polygamma(jnp.asarray(n), x.astype(jnp.promote_types(x.dtype, jnp.float32))).astype(
+        x.dtype
+    )
 
 
 @register_op("aten.mvlgamma.default", "aten.special_multigammaln.default")
