@@ -1,0 +1,161 @@
+"""What the structural transforms cost: compile time of scan, ensembles, frozen backbones, capture and patch.
+
+    python benchmarks/structure.py
+
+Ratios within one interleaved run; compile time is processor time, fresh of each program.
+"""
+
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import purenn
+import purenn.functional as F
+import transforms
+from purenn import layers as L
+
+KEY = jax.random.key(0)
+WIDTH, LAYERS = 64, 48
+block = L.TransformerEncoderLayer(WIDTH, 4, 4 * WIDTH, dropout=0.0, batch_first=True)
+x = jax.random.normal(KEY, (4, 32, WIDTH))
+
+
+def compiling(model) -> float:
+    """Processor time to trace and compile value and gradient."""
+    fn = transforms.value_and_grad(model, lambda m, x: (m(x) ** 2).mean())
+    shapes = jax.eval_shape(model.init, KEY)
+    jax.clear_caches()
+    start = time.process_time()
+    jax.jit(fn).lower(*shapes, x).compile()
+    return time.process_time() - start
+
+
+def scans() -> None:
+    """48 layers in one body: trace and compile, and the numbers, against one layer and unrolled ones."""
+    one, many = L.Sequential(block), transforms.scan(block, LAYERS)
+    ratios = [compiling(many) / compiling(one) for _ in range(3)]
+    print(f"scan of {LAYERS} layers: trace + compile {statistics.median(ratios):.2f} of one layer")
+    with jax.enable_x64(True):
+        wide = x.astype(jnp.float64)
+        unrolled = L.Sequential(*[block] * 12)
+        params, buffers = unrolled.init(KEY)
+        params = purenn.tree.cast(params, jnp.float64)
+        stacked = transforms.scan(block, 12)
+        theirs = purenn.load_state_dict(stacked, purenn.state_dict(unrolled, params, buffers))
+        theirs = purenn.tree.cast(theirs[0], jnp.float64), theirs[1]
+        a, _ = jax.jit(unrolled.apply)(params, buffers, wide)
+        b, _ = jax.jit(stacked.apply)(*theirs, wide)
+        print(f"scan against unrolled: largest difference {float(jnp.abs(a - b).max() / jnp.abs(a).max()):.1e}")
+
+
+def loss(m, batch):
+    return F.cross_entropy(m(batch[0]), batch[1])
+
+
+def mlp(width=256):
+    return L.Sequential(L.Linear(64, width), F.relu, L.Linear(width, width), F.relu, L.Linear(width, 10))
+
+
+BATCH = jnp.ones((128, 64)), jnp.zeros(128, jnp.int32)
+
+
+def rounds(a, b, n=30) -> float:
+    """Median over rounds of the time of ``a`` relative to that of ``b``."""
+    for fn in (a, b):
+        fn()
+    ratios = []
+    for _ in range(n):
+        times = []
+        for fn in (a, b):
+            start = time.perf_counter()
+            fn()
+            times.append(time.perf_counter() - start)
+        ratios.append(times[0] / times[1])
+    return statistics.median(ratios)
+
+
+def ensembles() -> None:
+    """A step of eight members at once, against eight steps."""
+    plain = transforms.train_step(mlp(), loss, optax.adam(1e-3), donate=False)
+    both = transforms.train_step(
+        transforms.ensemble(mlp(), 8),
+        lambda m, batch: jax.vmap(F.cross_entropy, (0, None))(m(batch[0]), batch[1]).sum(),
+        optax.adam(1e-3),
+        donate=False,
+    )
+    states, state = [plain.init(jax.random.key(i)) for i in range(8)], both.init(KEY)
+
+    def together():
+        jax.block_until_ready(both.step(state, BATCH))
+
+    def apart():
+        jax.block_until_ready([plain.step(one, BATCH) for one in states])
+
+    print(f"step of ensemble(model, 8): {rounds(together, apart):.2f} of eight separate steps")
+
+
+def flops(fn, *args) -> float:
+    return jax.jit(fn).lower(*args).compile().cost_analysis()["flops"]
+
+
+def frozen() -> None:
+    """The step of a frozen backbone, behind clipping too, against forward and backward of the head."""
+    model = transforms.freeze(mlp(), ["0.*", "2.*"])
+    params, buffers = model.init(KEY)
+    forward = flops(lambda p: loss(purenn.bind(model, p, buffers), BATCH), params)
+    h = jnp.ones((128, 256))
+    head = lambda p: F.cross_entropy(F.linear(h, p["4"]["weight"], p["4"]["bias"]), BATCH[1])  # noqa: E731
+    bound = forward + flops(jax.grad(head), params) - flops(head, params)
+    for name, optimizer in {
+        "adam": optax.adam(1e-3),
+        "clipped adam": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)),
+    }.items():
+        trainer = transforms.train_step(model, loss, optimizer, donate=False)
+        state = trainer.init(KEY)
+        cost = trainer.step.lower(state, BATCH).compile().cost_analysis()["flops"]
+        moments = purenn.tree.count([leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim])
+        print(
+            f"frozen backbone, {name}: {cost / bound:.3f} of forward and backward of the head; "
+            f"{moments} numbers of optimizer state for {purenn.tree.count(params)} trained"
+        )
+
+
+def captures() -> None:
+    """Off, nothing is added; a patch of an activation with itself changes no bit."""
+    model = mlp()
+    params, buffers = model.init(KEY)
+    plain = str(jax.make_jaxpr(model.apply)(params, buffers, BATCH[0]))
+    capture = transforms.capture(model, "2")
+    with_it = jax.make_jaxpr(capture.apply)(params, buffers, BATCH[0])
+    again = str(jax.make_jaxpr(model.apply)(params, buffers, BATCH[0]))
+    (out, taken), _ = jax.jit(capture.apply)(params, buffers, BATCH[0])
+    patched, _ = jax.jit(transforms.patch(model).apply)(params, buffers, taken, BATCH[0])
+    more = len(with_it.eqns) - len(jax.make_jaxpr(model.apply)(params, buffers, BATCH[0]).eqns)
+    print(f"capture off: jaxpr {'identical' if plain == again else 'DIFFERS'}; on: {more} equations more")
+    print(f"patch of an activation with itself: {'bit-equal' if np.array_equal(out, patched) else 'DIFFERS'}")
+
+
+def times() -> None:
+    """Steps through transforms against the plain step of the same mathematics."""
+    plain = transforms.train_step(mlp(), loss, optax.adam(1e-3), donate=False)
+    state = plain.init(KEY)
+    for name, model in {
+        "remat(everything_saveable)": transforms.remat(mlp(), "everything_saveable"),
+        "precision(float32)": transforms.precision(mlp(), compute=jnp.float32),
+    }.items():
+        other = transforms.train_step(model, loss, optax.adam(1e-3), donate=False)
+        its = other.init(KEY)
+        ratio = rounds(
+            lambda other=other, its=its: jax.block_until_ready(other.step(its, BATCH)),
+            lambda: jax.block_until_ready(plain.step(state, BATCH)),
+        )
+        print(f"step with {name}: {ratio:.2f} of the plain step")
+
+
+if __name__ == "__main__":
+    for part in (scans, ensembles, frozen, captures, times):
+        part()
