@@ -77,7 +77,7 @@ def match(
     Args:
         name: of the model, for the error.
         leaves: what is wanted, by name; leaves that are not persistent are left out.
-        state: what there is.
+        state: what there is; a further name of an array that is wanted under another one (a tied weight) is expected.
         strict: whether missing and unexpected names are errors.
 
     Returns:
@@ -88,7 +88,8 @@ def match(
     """
     wanted = {path: leaf for path, leaf in leaves.items() if leaf.persistent}
     missing = [path for path in wanted if path not in state]
-    unexpected = [path for path in state if path not in wanted]
+    known = {_identity(state[path]) for path in wanted if path in state}
+    unexpected = [path for path in state if path not in wanted and _identity(state[path]) not in known]
     problems: list[str] = []
     if strict:
         problems += [f"missing: {path} {wanted[path].shape}" for path in missing]
@@ -106,6 +107,12 @@ def match(
             + "\n    ".join(problems)
         )
     return arrays, missing, unexpected
+
+
+def _identity(value: Any) -> Any:
+    """What two names of one array share; torch makes a new tensor of it for each name."""
+    pointer = value.data_ptr() if hasattr(value, "data_ptr") else 0  # 0 where there is nothing to point at
+    return (pointer, value.shape, value.stride()) if pointer else id(value)
 
 
 def _convert(value: Any, leaf: Leaf) -> jax.Array:

@@ -841,3 +841,26 @@ def test_non_persistent_buffers_are_drawn_when_loading():
     equal(purenn.load_state_dict(model, state, rng=KEY)[1]["table"], buffers["table"])
     with pytest.raises(ValueError, match="unexpected: table"):
         purenn.load_state_dict(model, state | {"table": buffers["table"]})
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
+def test_a_further_name_of_a_tied_array_is_expected(kind):
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = torch.nn.Embedding(5, 3), torch.nn.Linear(3, 5, bias=False)
+            self.head.weight = self.embed.weight
+
+    state = Tied().state_dict()
+    if kind == "numpy":
+        array = state["embed.weight"].numpy()
+        state = dict.fromkeys(state, array)
+    model = purenn.compose(lambda m, i: m.embed(i) @ m.embed.weight.T, embed=L.Embedding(5, 3))
+    params, _ = purenn.load_state_dict(model, state)
+    assert params["embed"]["weight"].shape == (5, 3)
+    other = {**state, "head.weight": state["embed.weight"] + 0}
+    with pytest.raises(ValueError, match=re.escape("unexpected: head.weight")):
+        purenn.load_state_dict(model, other)
+    empty = {**state, "none": torch.zeros(0, 3), "nothing": torch.zeros(0, 3)}
+    with pytest.raises(ValueError, match="unexpected: none\n    unexpected: nothing"):
+        purenn.load_state_dict(model, empty)

@@ -71,6 +71,26 @@ def test_the_table_names_transforms_and_each_once():
         assert bool(case.same) != bool(case.why_not), case.name
 
 
+# What makes a model of a model, and yet cannot be an entry; each has a test file of its own.
+ELSEWHERE = {
+    "patch": "takes one more input",
+    "unfreeze": "takes what freeze gave alone",
+    "functionalize": "takes a function, not a model",
+    "from_torch": "takes a torch module",
+}
+# What makes something else of a model.
+OTHERS = {
+    "accumulate", "aggregate", "assert_max_traces", "eval_step", "explain_retrace", "export", "find_nonfinite", "flops",
+    "func", "hvp", "load_exported", "merge", "ntk", "param_groups", "parity", "per_example_grad", "read_average",
+    "register_op", "start_average", "summary", "to_torch", "train_step", "update_average", "value_and_grad", "weighted",
+}  # fmt: skip
+
+
+def test_every_transform_is_in_the_table():
+    functions = {name for name in transforms.__all__ if name[0].islower()}
+    assert functions - OTHERS == set(BY_NAME) | set(ELSEWHERE)
+
+
 # ---------------------------------------------------------------------------------------------------------- the numbers
 
 
