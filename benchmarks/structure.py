@@ -106,10 +106,11 @@ def frozen() -> None:
     """The step of a frozen backbone, behind clipping too, against forward and backward of the head."""
     model = transforms.freeze(mlp(), ["0.*", "2.*"])
     params, buffers = model.init(KEY)
-    forward = flops(lambda p: loss(purenn.bind(model, p, buffers), BATCH), params)
-    h = jnp.ones((128, 256))
-    head = lambda p: F.cross_entropy(F.linear(h, p["4"]["weight"], p["4"]["bias"]), BATCH[1])  # noqa: E731
-    bound = forward + flops(jax.grad(head), params) - flops(head, params)
+    # everything is an argument: XLA would compute what it knows
+    forward = flops(lambda p, b, batch: loss(purenn.bind(model, p, b), batch), params, buffers, BATCH)
+    head = lambda p, h, y: F.cross_entropy(F.linear(h, p["4"]["weight"], p["4"]["bias"]), y)  # noqa: E731
+    inputs = params, jnp.ones((128, 256)), BATCH[1]
+    bound = forward + flops(jax.grad(head), *inputs) - flops(head, *inputs)
     for name, optimizer in {
         "adam": optax.adam(1e-3),
         "clipped adam": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)),
