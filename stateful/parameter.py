@@ -27,12 +27,35 @@ class Cell:
     shaped: ClassVar[bool] = True  # False: not even the shape is known (see Unshaped)
 
     def __init__(self, leaf: Leaf, draw: Callable[[], jax.Array] | None = None, path: str = ""):
-        self.leaf = leaf
+        self._leaf = leaf
         self.placement: Any = None  # device or sharding
         self.path = path  # among the leaves of the model that draws it, with `draw`
         self._value: jax.Array | None = None
         self._draw = draw  # set where only a whole model can draw
         self._ticket = take_ticket()
+
+    @property
+    def leaf(self) -> Leaf:
+        """The declaration."""
+        self._heed()
+        return self._leaf
+
+    @leaf.setter
+    def leaf(self, leaf: Leaf) -> None:
+        self._leaf = leaf
+
+    def _heed(self) -> None:
+        """Does what was asked of the array that was read, as one asks torch's parameters.
+
+        jax takes any attribute on an array: ``p.requires_grad = False`` and ``p.data = x`` would be lost in silence.
+        """
+        asked = getattr(self._value, "__dict__", None)
+        if not asked:
+            return
+        if "requires_grad" in asked and isinstance(self, Parameter):
+            self._leaf = replace(self._leaf, trainable=bool(asked.pop("requires_grad")))
+        if "data" in asked:
+            self.put(self.fitting("data", asked.pop("data")))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,6 +74,7 @@ class Cell:
 
     def array(self) -> jax.Array:
         """The array; drawn, placed and kept at the first look."""
+        self._heed()
         if self._value is None:
             with jax.ensure_compile_time_eval():  # a look inside a trace keeps numbers, never a tracer
                 drawn = self._draw() if self._draw else self.leaf.draw(key_of(self._ticket))
@@ -137,12 +161,14 @@ class Cell:
             self._value = jax.device_put(self._value, placement)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Cell":
+        self._heed()  # the copy shares the array, not what was asked of it
         copy = object.__new__(type(self))
         memo[id(self)] = copy
         copy.__dict__.update(self.__dict__)  # arrays and declarations do not change: sharing them is copying them
         return copy
 
     def __getstate__(self) -> dict[str, Any]:
+        self._heed()
         if self._draw is not None:
             self.array()
         value = None if self._value is None else np.asarray(self._value)

@@ -933,3 +933,26 @@ def test_compiled_arguments_that_are_no_arrays_are_static():
     assert list(compiled(jnp.ones(1), name="b")) == ["b"]
     assert float(compiled(jnp.ones(1), double=True)["a"][0]) == 2.0
     assert "jit(Flagged())" in repr(compiled)
+
+
+def test_what_is_asked_of_an_array_that_was_read_is_done():
+    net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    net(jnp.ones((4, 3)))
+    for parameter in net[0].parameters():
+        parameter.requires_grad = False
+    params, buffers = net.split()
+    assert (sorted(params), sorted(buffers["0"])) == (["1"], ["bias", "weight"])
+    assert sorted(net.init(KEY)[0]) == ["1"]
+    net[0].weight.requires_grad = True
+    copied = copy.deepcopy(net)
+    for module in (net, copied, pickle.loads(pickle.dumps(net))):
+        assert sorted(module.split()[0]["0"]) == ["weight"]
+    net[0].weight.data = jnp.full((2, 3), 5.0)
+    np.testing.assert_array_equal(net.state_dict()["0.weight"], np.full((2, 3), 5.0))
+    net[0].bias.requires_grad = True
+    net.load_state_dict({**net.state_dict(), "0.bias": jnp.ones(2)})  # another array; what was asked stays
+    assert sorted(net.split()[0]["0"]) == ["bias", "weight"]
+    net[0].weight.data = jnp.ones((3, 3))
+    with pytest.raises(ValueError, match="data: the shape of a parameter must stay"):
+        net[0].weight  # noqa: B018
+    assert net[0].weight.shape == (2, 3)
