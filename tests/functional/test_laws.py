@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pathlib
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,18 @@ CASES: list[Case] = [
 VALUES = [case for case in CASES if not case.seeded]
 
 
-def over(applies):
-    """A law over the cases it applies to; a flag that takes a case out stands in its table, with the reason."""
-    return pytest.mark.parametrize("case", [case for case in VALUES if applies(case)], ids=str)
+def over(applies, always=None):
+    """A law over the cases it applies to; a flag that takes a case out stands in its table, with the reason.
+
+    Values and gradients are compared with torch's in every case, always. The other laws are about how an operation is
+    made, not about its options: they always take ``always`` cases of each name, and the rest in the sweep.
+    """
+    cases, seen = [], Counter()
+    for case in filter(applies, VALUES):
+        seen[case.name] += 1
+        in_sweep = always is not None and seen[case.name] > always
+        cases.append(pytest.param(case, marks=[pytest.mark.sweep] if in_sweep else []))
+    return pytest.mark.parametrize("case", cases, ids=str)
 
 
 each = over(lambda case: True)
@@ -100,7 +110,7 @@ def test_value_and_gradient_equal_torch(case):
         assert_close(gradient, theirs_i, scale=case.scale, what=f"gradient of argument {i}")
 
 
-@over(lambda case: case.jit)
+@over(lambda case: case.jit, always=2)
 def test_jit_equals_eager_and_traces_once(case):
     args, kwargs = case.numpy()
     indices = [i for i, x in enumerate(args) if isinstance(x, np.ndarray)]
@@ -118,7 +128,7 @@ def test_jit_equals_eager_and_traces_once(case):
     assert_close(first, jax.tree.map(np.asarray, ours(case)(*as_jax(args), **as_jax(kwargs))), scale=case.scale)
 
 
-@over(lambda case: case.vmap and case.jit)
+@over(lambda case: case.vmap and case.jit, always=2)
 def test_vmap_equals_the_batch(case):
     args, kwargs = case.numpy()
     arrays = [i for i, x in enumerate(args) if isinstance(x, np.ndarray)]
@@ -133,7 +143,7 @@ def test_vmap_equals_the_batch(case):
         assert_close(member, jax.tree.map(np.asarray, one(*xs)), scale=case.scale, what=f"member {n}")
 
 
-@over(lambda case: case.grad and floating(case.numpy()[0]))
+@over(lambda case: case.grad and floating(case.numpy()[0]), always=2)
 def test_forward_mode_agrees_with_reverse_mode(case):
     with jax.enable_x64(True):  # so that what differs is not rounding
         forward, reverse = both_modes(case)
@@ -158,7 +168,7 @@ def both_modes(case):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@over(lambda case: case.half and floating(case.numpy()[0]))
+@over(lambda case: case.half and floating(case.numpy()[0]), always=2)
 def test_half_precision_keeps_its_dtype(case, dtype):
     args, kwargs = case.numpy(dtype)
     expected = theirs(case)(*to_torch(args), **to_torch(kwargs))
