@@ -1,5 +1,6 @@
 """Objects that remember: torch.nn's classes over the pure models of purenn."""
 
+from purenn.files.error import CheckpointError
 from purenn.functional.cross_entropy import LinearCrossEntropyOptions
 from stateful import functional, init, utils
 from stateful.activation import (
@@ -37,7 +38,6 @@ from stateful.adaptive import (
 )
 from stateful.attention import MultiheadAttention
 from stateful.checkpoint import load, load_into, restore, save
-from stateful.checkpoint_error import CheckpointError
 from stateful.checkpoint_optimizer import load_torch_training
 from stateful.checkpoint_optimizer_writing import save_torch_training
 from stateful.checkpoint_report import LoadReport, MisfitError

@@ -8,8 +8,8 @@ import os
 from typing import Any
 
 from purenn.errors import refusal
+from purenn.files.content import Content
 from purenn.tree import Where
-from stateful.checkpoint_content import Content
 from stateful.checkpoint_files import SHARD_BYTES, is_torch, opened, write
 from stateful.checkpoint_into import fill
 from stateful.checkpoint_names import Renaming, chosen

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stateful.checkpoint_atomic import replacing
-from stateful.checkpoint_content import Content
+from purenn.files.atomic import replacing
+from purenn.files.content import Content
+from purenn.files.safetensors import open_safetensors, write_safetensors
 from stateful.checkpoint_npz import open_npz, write_npz
-from stateful.checkpoint_safetensors import open_safetensors, write_safetensors
 from stateful.checkpoint_sharded import open_sharded, write_sharded
 from stateful.checkpoint_torch import LEGACY, open_torch
 from stateful.checkpoint_torch_writing import Name, write_torch

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from stateful.checkpoint_content import Content, Entry
+from purenn.files.content import Content, Entry
 from stateful.checkpoint_placing import Piece, cast, placed
 from stateful.checkpoint_report import LoadReport, MisfitError
 from stateful.module import Module

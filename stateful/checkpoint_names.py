@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from purenn.errors import refusal
+from purenn.files.content import Content
 from purenn.tree import Where, choose
-from stateful.checkpoint_content import Content
 
 Renaming = Mapping[str, str] | Callable[[str], str]
 

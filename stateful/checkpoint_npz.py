@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from purenn.errors import refusal
-from stateful.checkpoint_content import Content, Entry, scalar_from_text, scalar_to_text
-from stateful.checkpoint_dtypes import BY_NAME, canonical, from_bytes, nbytes, to_bytes
-from stateful.checkpoint_error import CheckpointError, broken
-from stateful.checkpoint_header import MAX_RANK
-from stateful.checkpoint_notes import no_duplicates
-from stateful.checkpoint_safetensors import CHUNK, aligned
+from purenn.files.content import Content, Entry, scalar_from_text, scalar_to_text
+from purenn.files.dtypes import BY_NAME, canonical, from_bytes, nbytes, to_bytes
+from purenn.files.error import CheckpointError, broken
+from purenn.files.header import MAX_RANK
+from purenn.files.notes import no_duplicates
+from purenn.files.safetensors import CHUNK, aligned
 from stateful.checkpoint_zip import infos
 
 _NOTES = "purenn"

@@ -15,9 +15,9 @@ import numpy as np
 import optax
 
 from purenn.errors import refusal
+from purenn.files.error import broken
 from purenn.model import Leaf, Model, structure
 from purenn.tree import flatten
-from stateful.checkpoint_error import broken
 from stateful.checkpoint_files import opened
 from stateful.checkpoint_names import chosen
 from stateful.checkpoint_report import LoadReport, MisfitError

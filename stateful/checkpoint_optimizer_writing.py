@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from purenn.errors import refusal
+from purenn.files.atomic import replacing
 from purenn.model import Leaf, Model, structure
 from purenn.tree import flatten
-from stateful.checkpoint_atomic import replacing
 from stateful.checkpoint_optimizer import ADAM, TRACE, check_leaves, named, nodes
 from stateful.checkpoint_torch_writing import write_torch
 from stateful.checkpoint_tree import content_of, structure_of

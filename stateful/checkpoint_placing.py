@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from purenn.errors import refusal
-from stateful.checkpoint_content import Content, Entry
-from stateful.checkpoint_error import broken
+from purenn.files.content import Content, Entry
+from purenn.files.error import broken
 
 # A device or sharding for all arrays, or one for each by name, shape and dtype; None is jax's default device.
 Placement = Any | Callable[[str, tuple[int, ...], Any], Any]

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from purenn.errors import refusal
-from stateful.checkpoint_content import SCALARS, Content
+from purenn.files.content import SCALARS, Content
 from stateful.checkpoint_placing import Piece, Placement, placed
 from stateful.checkpoint_report import LoadReport, MisfitError
 from stateful.checkpoint_tree import entry_text, is_key

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from purenn.errors import refusal
-from stateful.checkpoint_atomic import (
+from purenn.files.atomic import (
     folder_locked,
     remove_litter,
     replacing,
@@ -23,10 +23,10 @@ from stateful.checkpoint_atomic import (
     write_all,
     writing_beside,
 )
-from stateful.checkpoint_content import Content, Entry
-from stateful.checkpoint_error import CheckpointError, broken
-from stateful.checkpoint_notes import HEADER_CHECK, check_itself, no_duplicates, with_check
-from stateful.checkpoint_safetensors import open_safetensors, write_safetensors
+from purenn.files.content import Content, Entry
+from purenn.files.error import CheckpointError, broken
+from purenn.files.notes import HEADER_CHECK, check_itself, no_duplicates, with_check
+from purenn.files.safetensors import open_safetensors, write_safetensors
 
 SUFFIX = ".safetensors.index.json"
 _LIMIT = 100_000_000  # bytes of an index

@@ -8,9 +8,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from stateful.checkpoint_dtypes import BY_NAME
-from stateful.checkpoint_error import CheckpointError, broken
-from stateful.checkpoint_header import MAX_RANK
+from purenn.files.dtypes import BY_NAME
+from purenn.files.error import CheckpointError, broken
+from purenn.files.header import MAX_RANK
 from stateful.checkpoint_pickle import Call, Global, Persistent
 
 STORAGES = {

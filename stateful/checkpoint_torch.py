@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stateful.checkpoint_content import SCALARS, Content, Entry
-from stateful.checkpoint_dtypes import BY_NAME
-from stateful.checkpoint_error import broken
+from purenn.files.content import SCALARS, Content, Entry
+from purenn.files.dtypes import BY_NAME
+from purenn.files.error import broken
+from purenn.files.safetensors import CHUNK, aligned, read_whole
 from stateful.checkpoint_pickle import PickleError, read_pickle
-from stateful.checkpoint_safetensors import CHUNK, aligned, read_whole
 from stateful.checkpoint_storage import Storage, Tensors, View
 from stateful.checkpoint_zip import open_zip
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from purenn.errors import refusal
-from stateful.checkpoint_content import Content, Entry
-from stateful.checkpoint_dtypes import to_bytes
-from stateful.checkpoint_safetensors import CHUNK
+from purenn.files.content import Content, Entry
+from purenn.files.dtypes import to_bytes
+from purenn.files.safetensors import CHUNK
 from stateful.checkpoint_storage import STORAGES, TYPES
 
 _TYPED = {dtype: name for name, dtype in STORAGES.items() if dtype}

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from purenn.errors import refusal
+from purenn.files.content import SCALARS, Content, Entry, is_text
+from purenn.files.dtypes import canonical
+from purenn.files.notes import RESERVED
 from purenn.state import as_numpy_or_jax
-from stateful.checkpoint_content import SCALARS, Content, Entry, is_text
-from stateful.checkpoint_dtypes import canonical
-from stateful.checkpoint_notes import RESERVED
 from stateful.checkpoint_torch_writing import Name
 from stateful.module import Module
 

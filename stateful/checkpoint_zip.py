@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from stateful.checkpoint_error import broken
+from purenn.files.error import broken
 
 _MAX_DIRECTORY = 20_000_000  # bytes: three hundred thousand members
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purenn.errors import refusal
-from stateful.checkpoint_error import CheckpointError
+from purenn.files.error import CheckpointError
 from stateful.checkpointer_files import FileStore
 from stateful.checkpointer_orbax import OrbaxStore
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from purenn.files.atomic import remove_litter
 from stateful.checkpoint import load, restore, save
-from stateful.checkpoint_atomic import remove_litter
 
 _NAME = re.compile(r"step-(\d+)\.safetensors")
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from purenn.errors import refusal
-from stateful.checkpoint_error import CheckpointError
+from purenn.files.error import CheckpointError
 
 T = TypeVar("T")
 

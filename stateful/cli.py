@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from stateful.checkpoint_error import CheckpointError
+from purenn.files.error import CheckpointError
 from stateful.checkpoint_files import SHARD_BYTES
 from stateful.cli_convert import convert
 from stateful.cli_diff import diff

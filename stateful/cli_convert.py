@@ -8,8 +8,8 @@ import numpy as np
 from rich.console import Console
 
 from purenn.errors import refusal
-from stateful.checkpoint_content import Content, Entry
-from stateful.checkpoint_dtypes import BY_NAME
+from purenn.files.content import Content, Entry
+from purenn.files.dtypes import BY_NAME
 from stateful.checkpoint_files import opened, write
 from stateful.checkpoint_placing import as_dtype, cast, wanted_dtype
 from stateful.cli_text import printable, selected, size

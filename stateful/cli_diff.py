@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from stateful.checkpoint_content import SCALARS, Content
+from purenn.files.content import SCALARS, Content
 from stateful.checkpoint_files import opened
 from stateful.checkpoint_names import chosen
 from stateful.cli_text import add_row, number, selected, table

@@ -4,8 +4,8 @@ import argparse
 
 from rich.console import Console
 
-from stateful.checkpoint_content import Content, Entry
-from stateful.checkpoint_error import CheckpointError
+from purenn.files.content import Content, Entry
+from purenn.files.error import CheckpointError
 from stateful.checkpoint_files import opened
 from stateful.cli_text import add_row, number, printable, selected, size, table
 from stateful.cli_values import range_of

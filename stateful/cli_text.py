@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from purenn.errors import refusal
-from stateful.checkpoint_content import Content
+from purenn.files.content import Content
 from stateful.checkpoint_names import chosen
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")

@@ -4,7 +4,7 @@ import argparse
 
 from rich.console import Console
 
-from stateful.checkpoint_error import CheckpointError
+from purenn.files.error import CheckpointError
 from stateful.checkpoint_files import opened
 from stateful.cli_text import printable, size
 

@@ -1,51 +1,29 @@
-"""The guard of a run: a step that is not finite never reaches the state, and several in a row stop the run."""
+"""What ends a run that has left the finite numbers: several steps in a row that were lost, or params that are spoilt."""
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from purenn.errors import refusal
+from purenn.model import Params
+from purenn.tree import flatten
+from transforms.scaling import all_finite
 
 # A flag is read this many steps late, when it is there already: the devices never wait for the host.
 _LATE = 2
 
 
 class NonFiniteError(FloatingPointError):
-    """The loss, or what a step would have made of the state, was not finite several times in a row.
+    """The loss or its gradients were not finite several times in a row, or the params are not.
 
-    The state is that of the last finite step.
+    The message names the first module that is not finite.
     """
-
-
-def guarded(step: Callable[[Any, Any], tuple[Any, Any]]) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """Makes a training step that keeps the old state where the new one is not finite; the step is counted all the same.
-
-    Args:
-        step: ``(state, batch) -> (state, metrics)``, with ``metrics["loss"]``.
-
-    Returns:
-        The same pair of arguments and results; ``metrics["nonfinite"]`` is a boolean.
-    """
-
-    def guarded_step(state: Any, batch: Any) -> tuple[Any, Any]:
-        after, metrics = step(state, batch)
-        # a loss scale deals with its overflows itself, and must be left to move
-        fine = jnp.isfinite(metrics["loss"]) | metrics.get("overflow", False)
-        for leaf in jax.tree.leaves((after.params, after.opt_state)):
-            if jnp.issubdtype(leaf.dtype, jnp.inexact):
-                fine &= jnp.isfinite(leaf).all()
-        kept = jax.tree.map(lambda new, old: jnp.where(fine, new, old), after, state)
-        kept = kept._replace(step=after.step, loss_scale=after.loss_scale)
-        return kept, {**metrics, "nonfinite": ~fine}
-
-    return guarded_step
 
 
 class Watch:
-    """Looks at the flags of the guard, a little late.
+    """Looks at the flags of lost steps, a little late.
 
     Args:
         patience: how many steps in a row may be lost; None is without end.
@@ -93,3 +71,35 @@ def check_patience(patience: Any) -> None:
     if patience is not None and (isinstance(patience, bool) or not isinstance(patience, int) or patience < 1):
         rule = "max_nonfinite must be a positive integer, or None to go on for ever"
         raise refusal("Trainer", rule, {"max_nonfinite": patience})
+
+
+def check_params(params: Params, step: int) -> None:
+    """Refuses to save params that are not finite, which finite gradients can make where the optimizer divides by zero.
+
+    Args:
+        params: of the state.
+        step: how many have been done.
+
+    Raises:
+        NonFiniteError: with the first of them.
+    """
+    if not _all_finite(params):
+        raise NonFiniteError(f"fit: params must be finite to be saved; {spoilt(params)} at step {step}. {_SPOILT}")
+
+
+def spoilt(params: Params) -> str:
+    """Names the first param that is not finite.
+
+    Args:
+        params: one of which is not.
+
+    Returns:
+        ``body.weight has 3 numbers that are not``.
+    """
+    counts = ((path, int(jnp.sum(~jnp.isfinite(leaf)))) for path, leaf in flatten(params).items())
+    path, count = next(pair for pair in counts if pair[1])
+    return f"{path} has {count} numbers that are not"
+
+
+_all_finite = jax.jit(all_finite)
+_SPOILT = "Loss and gradients were finite: look at the optimizer's learning rate and eps."

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from purenn.errors import refusal
-from stateful.checkpoint_atomic import replacing
+from purenn.files.atomic import replacing
 from stateful.trainer_history import MEASURES
 
 

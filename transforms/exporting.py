@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import Any
 import jax
 import jax.export
 import jax.numpy as jnp
-import numpy as np
 
 from purenn.errors import refusal
+from purenn.files.arrays import content_of
+from purenn.files.atomic import replacing, write_all
+from purenn.files.safetensors import open_safetensors, write_safetensors
 from purenn.model import Buffers, Model, Params, check_model
 from purenn.random import as_key
 from purenn.tree import flatten, unflatten
@@ -102,8 +103,9 @@ class Exported:
             ``(params, buffers)``, fresh arrays.
         """
         del rng
-        params, buffers = (unflatten({path: jnp.array(x) for path, x in flatten(tree).items()})
-                           for tree in (self.params, self.buffers))  # fmt: skip
+        params, buffers = (
+            unflatten({path: jnp.array(x) for path, x in flatten(tree).items()}) for tree in (self.params, self.buffers)
+        )
         return params, buffers
 
     def apply(
@@ -140,23 +142,17 @@ class Exported:
         Errors:
             TypeError for an array of a dtype that the safetensors format lacks; OSError where nothing can be written.
         """
-        safetensors = _library("safetensors")
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        flat = {f"params.{path}": x for path, x in flatten(self.params).items()}
-        flat |= {f"buffers.{path}": x for path, x in flatten(self.buffers).items()}
-        # safetensors reads raw memory: C order
-        arrays = {path: np.ascontiguousarray(x).reshape(x.shape) for path, x in flat.items()}
-        note = json.dumps({"order": [*flat], "train": self.train, "random": self.random})
-        try:
-            weights = _library("safetensors.numpy").save(arrays, {"purenn": note})
-        except (safetensors.SafetensorError, KeyError) as error:
-            got = {path: str(x.dtype) for path, x in arrays.items() if x.dtype.kind not in "fiub"}
-            rule = "every array must have a dtype of the safetensors format"
-            raise refusal("export", rule, got, kind=TypeError) from error
+        arrays = {"params": self.params, "buffers": self.buffers}
+        # the file puts the other names of tied arrays last
+        notes = {"train": self.train, "random": self.random, "order": json.dumps([*flatten(arrays)])}
+        content = content_of("export", arrays, notes)
         _library("flatbuffers")  # jax.export serializes with it
-        _write(folder / WEIGHTS, weights)
-        _write(folder / PROGRAM, bytes(self.program.serialize(vjp_order=1)))
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / WEIGHTS) as file:
+            write_safetensors(file, content)
+        with replacing(folder / PROGRAM) as file:
+            write_all(file, bytes(self.program.serialize(vjp_order=1)))
 
 
 def load_exported(folder: str | os.PathLike[str]) -> Exported:
@@ -171,25 +167,20 @@ def load_exported(folder: str | os.PathLike[str]) -> Exported:
     Errors:
         ValueError for files that are damaged; FileNotFoundError where there are none.
     """
-    safetensors, numpy = _library("safetensors"), _library("safetensors.numpy")
     _library("flatbuffers")
     folder = Path(folder)
     try:
-        with safetensors.safe_open(folder / WEIGHTS, "numpy") as file:
-            note = json.loads((file.metadata() or {})["purenn"])
-        arrays = numpy.load_file(folder / WEIGHTS)
-        flat = {path: jnp.asarray(arrays[path]) for path in note["order"]}
+        with open_safetensors(folder / WEIGHTS) as content:
+            order = json.loads(content.scalars["order"])
+            flat = {name: jnp.asarray(content.entry(name).read()) for name in order}
+            train, random = content.scalars["train"], content.scalars["random"]
         program = jax.export.deserialize(bytearray((folder / PROGRAM).read_bytes()))
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         remedy = f"Export it once more: {type(error).__name__}: {error}"
-        raise refusal(
-            "load_exported", "the folder must hold a whole export", {"folder": str(folder)}, remedy
-        ) from error
-    params, buffers = (
-        unflatten({path.removeprefix(kind): x for path, x in flat.items() if path.startswith(kind)})
-        for kind in ("params.", "buffers.")
-    )
-    return Exported(program, params, buffers, note["train"], note["random"])
+        got = {"folder": str(folder)}
+        raise refusal("load_exported", "the folder must hold a whole export", got, remedy) from error
+    arrays = unflatten(flat)
+    return Exported(program, arrays.get("params", {}), arrays.get("buffers", {}), train, random)
 
 
 def _library(name: str) -> Any:
@@ -208,15 +199,3 @@ def _shape(leaf: Any) -> Any:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
     return jax.ShapeDtypeStruct(jnp.shape(leaf), jax.dtypes.canonicalize_dtype(jnp.result_type(leaf)))
-
-
-def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(beside, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import purenn
 import stateful as nn
 from purenn import layers as L
 from purenn import tree
-from stateful import checkpoint_dtypes
+from purenn.files import dtypes as file_dtypes
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -79,7 +79,7 @@ class TorchTied(torch.nn.Module):
 
 
 def test_the_tables_of_dtypes_are_one():
-    assert {str(dtype): name for dtype, name in checkpoint_dtypes.NAMES.items()} == TORCH
+    assert {str(dtype): name for dtype, name in file_dtypes.NAMES.items()} == TORCH
 
 
 @pytest.mark.parametrize("dtype", TORCH)
@@ -324,7 +324,7 @@ OTHERS = ["int2", "uint2", "int4", "uint4", "float8_e3m4", "float8_e4m3", "float
 
 
 def test_the_other_dtypes_are_all_there():
-    assert {str(dtype) for dtype in checkpoint_dtypes.OTHERS} == set(OTHERS)
+    assert {str(dtype) for dtype in file_dtypes.OTHERS} == set(OTHERS)
 
 
 @pytest.mark.parametrize("dtype", [*OTHERS, "float4_e2m1fn"])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import stateful as nn
-from stateful import checkpoint_atomic
+from purenn.files import atomic as file_atomic
 
 BASE = np.arange(24, dtype=np.float32).reshape(4, 6)
 
@@ -43,9 +43,9 @@ class Full:
 @pytest.mark.parametrize("room", [0, 8, 300, 500])
 def test_a_full_disk_leaves_the_old_file_and_gives_the_numbers(tmp_path, monkeypatch, room):
     path, content = whole(tmp_path)
-    from stateful import checkpoint_safetensors
+    from purenn.files import safetensors as file_safetensors
 
-    monkeypatch.setattr(checkpoint_safetensors, "write_all", Full(checkpoint_atomic.write_all, room))
+    monkeypatch.setattr(file_safetensors, "write_all", Full(file_atomic.write_all, room))
     with pytest.raises(OSError) as caught:
         nn.save(path, {"w": BASE, "x": BASE * 2, "y": BASE * 3})
     assert caught.value.errno == errno.ENOSPC
@@ -91,7 +91,7 @@ def test_writes_that_take_fewer_bytes_go_on(tmp_path):
             return len(view[:3])
 
     slow = Slow()
-    checkpoint_atomic.write_all(slow, np.arange(5, dtype=np.int16))
+    file_atomic.write_all(slow, np.arange(5, dtype=np.int16))
     assert slow.content == np.arange(5, dtype=np.int16).tobytes()
 
 
@@ -105,7 +105,7 @@ def test_a_failure_before_the_rename_leaves_the_old_file_and_no_litter(tmp_path,
     def broken(*args):
         raise error
 
-    monkeypatch.setattr(checkpoint_atomic.os, call, broken)
+    monkeypatch.setattr(file_atomic.os, call, broken)
     with pytest.raises(type(error), match="broken disk"):
         nn.save(path, {"w": BASE * 2})
     monkeypatch.undo()
@@ -126,8 +126,8 @@ def calls(tmp_path, monkeypatch):
         noted.append(f"rename {pathlib.Path(b).suffix}")
         replace(a, b)
 
-    monkeypatch.setattr(checkpoint_atomic.os, "fsync", note_fsync)
-    monkeypatch.setattr(checkpoint_atomic.os, "replace", note_replace)
+    monkeypatch.setattr(file_atomic.os, "fsync", note_fsync)
+    monkeypatch.setattr(file_atomic.os, "replace", note_replace)
     return noted
 
 
@@ -186,7 +186,7 @@ def test_litter_of_the_dead_is_removed_and_work_of_the_living_is_not(tmp_path):
     other = tmp_path / f".b.{'0' * 16}.tmp"
     dead.write_bytes(b"half")
     other.write_bytes(b"half")
-    with checkpoint_atomic.replacing(path) as file:
+    with file_atomic.replacing(path) as file:
         file.write(b"slow")
         nn.save(path, {"w": BASE})
         assert not dead.exists()
@@ -214,21 +214,21 @@ def test_litter_of_a_set_with_another_number_of_files(tmp_path):
 
 
 def test_a_file_taken_for_litter_before_its_lock_is_made_again(tmp_path, monkeypatch):
-    original, taken = checkpoint_atomic.lock, []
+    original, taken = file_atomic.lock, []
 
     def lock(number):
         if not taken:  # somebody else sweeps between the creation and the lock
             taken.append([name.unlink() for name in tmp_path.iterdir()])
         return original(number)
 
-    monkeypatch.setattr(checkpoint_atomic, "lock", lock)
+    monkeypatch.setattr(file_atomic, "lock", lock)
     nn.save(tmp_path / "a", {"w": BASE})
     assert taken == [[None]]
     np.testing.assert_array_equal(nn.load(tmp_path / "a")["w"], BASE)
 
 
 def test_without_locks_files_are_replaced_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_atomic, "fcntl", None)
+    monkeypatch.setattr(file_atomic, "fcntl", None)
     for _ in range(2):
         nn.save(tmp_path / "a", {"w": BASE})
         nn.save(tmp_path / "m.safetensors.index.json", {"w": BASE})

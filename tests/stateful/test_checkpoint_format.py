@@ -19,7 +19,7 @@ import torch
 
 import stateful as nn
 from purenn import layers as L
-from stateful import checkpoint_notes
+from purenn.files import notes as file_notes
 
 KEY = jax.random.key(0)
 BASE = np.arange(24, dtype=np.float32).reshape(4, 6)
@@ -230,7 +230,7 @@ def test_hostile_headers(tmp_path, name):
 def signed(notes):
     """A file whose checksums are right, whatever it says."""
     header = noted({"crc32": {"w": "2144df1c"}, **notes})
-    text = checkpoint_notes.with_check(json.dumps(header, separators=(",", ":")).encode())
+    text = file_notes.with_check(json.dumps(header, separators=(",", ":")).encode())
     return header_file(text, b"\0" * 4)
 
 
@@ -339,7 +339,7 @@ def change_index(path, index, change):
     changed = json.loads(json.dumps(index))
     change(changed)
     text = json.dumps(changed, separators=(",", ":")).replace(index["metadata"][CHECK], "00000000").encode()
-    path.write_bytes(checkpoint_notes.with_check(text))
+    path.write_bytes(file_notes.with_check(text))
 
 
 SETS_BAD = {

@@ -59,10 +59,15 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
         transforms.export(NET, jnp.ones(3))
     with pytest.raises(ValueError, match="export: arrays must be given, the params and buffers of the model"):
         transforms.export(NET, (jnp.ones((2, 3)),))
-    model = purenn.compose(lambda m, x: x, w=purenn.buffer(jnp.ones(3, jnp.int4)))
-    exported = transforms.export(model, (jnp.ones(3),), arrays=model.init(jax.random.key(0)))
-    with pytest.raises(TypeError, match="export: every array must have a dtype of the safetensors format"):
-        exported.save(tmp_path)
+
+
+def test_arrays_of_small_dtypes_and_tied_ones_come_back(tmp_path):
+    w = jnp.ones(3, jnp.int4)
+    model = purenn.compose(lambda m, x: x, w=purenn.buffer(w), a=purenn.buffer(jnp.ones(2)), v=purenn.buffer(w))
+    params, buffers = model.init(jax.random.key(0))
+    transforms.export(model, (jnp.ones(3),), arrays=(params, buffers | {"v": buffers["w"]})).save(tmp_path)
+    loaded = transforms.load_exported(tmp_path)
+    assert [(name, x.dtype) for name, x in loaded.buffers.items()] == [("w", "int4"), ("a", "float32"), ("v", "int4")]
 
 
 def test_a_damaged_export_is_refused(tmp_path):

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stateful.checkpoint_content import scalar_from_text
-from stateful.checkpoint_error import broken
+from purenn.files.content import scalar_from_text
+from purenn.files.error import broken
 
 NOTES, HEADER_CHECK = "purenn", "purenn.header"
 RESERVED = ("format", NOTES, HEADER_CHECK, "__metadata__")

@@ -4,7 +4,7 @@
 without holes, in C order and little-endian. Metadata is a dict of strings, and holds here:
 
 - ``"format": "pt"``: names and layouts are torch's, as readers of such files want to know;
-- ``"purenn"``: JSON with the CRC-32 of every array, and with what the format cannot say (`checkpoint_notes.Notes`);
+- ``"purenn"``: JSON with the CRC-32 of every array, and with what the format cannot say (`purenn.files.notes.Notes`);
 - ``"purenn.header"``: the CRC-32 of the header itself, computed with zeros in the place of its own digits;
 - every other name of a tied array, with the name that it is stored by, as safetensors' own ``save_model`` does.
 """
@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stateful.checkpoint_content import Content, scalar_to_text
-from stateful.checkpoint_dtypes import BY_NAME, FORMAT, bits, nbytes, stored_as
-from stateful.checkpoint_error import broken
-from stateful.checkpoint_notes import (
+from purenn.files.content import Content, scalar_to_text
+from purenn.files.dtypes import BY_NAME, FORMAT, bits, nbytes, stored_as
+from purenn.files.error import broken
+from purenn.files.notes import (
     HEADER_CHECK,
     NOTES,
     ZEROS,

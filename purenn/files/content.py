@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stateful.checkpoint_dtypes import nbytes
+from purenn.files.dtypes import nbytes
 
 # What a tree may hold besides arrays; each is stored as text and comes back as it was.
 SCALARS = (bool, int, float, complex, str, type(None))

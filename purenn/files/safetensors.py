@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from purenn.errors import refusal
-from stateful.checkpoint_atomic import write_all
-from stateful.checkpoint_content import Content, Entry
-from stateful.checkpoint_dtypes import from_bytes, to_bytes
-from stateful.checkpoint_error import broken
-from stateful.checkpoint_header import LIMIT, Header, Place, header_maker, read_header
-from stateful.checkpoint_notes import ZEROS, scalars_of
+from purenn.files.atomic import write_all
+from purenn.files.content import Content, Entry
+from purenn.files.dtypes import from_bytes, to_bytes
+from purenn.files.error import broken
+from purenn.files.header import LIMIT, Header, Place, header_maker, read_header
+from purenn.files.notes import ZEROS, scalars_of
 
 CHUNK = 1 << 20  # bytes that stay in the cache between the checksum and the copy
 _ALIGNED = 64  # bytes: jax takes such an array on the CPU as it is, without a copy
