@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transforms.torch_gradients import keep_gradients, restore_gradients
+from transforms.torch_gradients import NAMESPACE, keep_gradients, restore_gradients
+from transforms.torch_mutation import make_plain
 from transforms.torch_ops import OPERATORS
 from transforms.torch_program import Program, without_dead_calls
 from transforms.torch_writing import CHECKS, Writer, operator_name
@@ -47,7 +48,8 @@ def _export(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_
     with torch.enable_grad():
         exported = torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)
         restore_gradients(exported)
-        exported = exported.run_decompositions({})
+        if not make_plain(exported) or _uncovered(exported):
+            exported = exported.run_decompositions({})
         while apart := _decompositions(_uncovered(exported)):
             exported = exported.run_decompositions(apart)
     return exported
@@ -55,9 +57,11 @@ def _export(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_
 
 def _uncovered(exported: Any) -> set[Any]:
     calls = [node.target for graph in _graphs(exported) for node in graph.nodes if node.op == "call_function"]
-    return {
-        target for target in calls if operator_name(target) not in OPERATORS and operator_name(target) not in CHECKS
-    }
+    return {target for target in calls if not _is_known(operator_name(target))}
+
+
+def _is_known(name: str) -> bool:
+    return name in OPERATORS or name in CHECKS or name.startswith(f"{NAMESPACE}.")
 
 
 def _decompositions(targets: set[Any]) -> dict[Any, Any]:

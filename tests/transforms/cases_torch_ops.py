@@ -118,6 +118,7 @@ op("signbit", X)
 op("_to_copy", X, kw={"dtype": np.dtype("int32")})
 op("_to_copy to.dtype", Z, kw={"dtype": np.dtype("float32")})
 op("to.dtype", X, np.dtype("float16"))
+op("to.device", X, "cpu", np.dtype("float16"))
 op("prims.convert_element_type", X, np.dtype("float16"), grad=False)  # torch has no gradient of it
 op("to.other type_as", X, IDX)
 op("to.dtype_layout", X, kw={"dtype": np.dtype("float16")})

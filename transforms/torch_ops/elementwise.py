@@ -270,6 +270,11 @@ def _to_layout(self: Any, *args: Any, dtype: Any = None, **kwargs: Any) -> Any:
     return cast(self, canonical(chosen[0])) if chosen else self
 
 
+@register_op("aten.to.device")
+def _to_device(self: Any, device: Any, dtype: Any, *options: Any, **kwargs: Any) -> Any:
+    return cast(self, canonical(dtype))
+
+
 @register_op("prims.convert_element_type.default")
 def _convert_element_type(a: Any, dtype: Any) -> Any:
     return cast(a, canonical(dtype))
