@@ -24,7 +24,7 @@ from stateful.checkpointer import Checkpointer
 from stateful.data import Batches, Feed, place
 from stateful.module import Module
 from stateful.random import key_of, take_ticket
-from stateful.trainer_guard import NonFiniteError, check_patience, guarded
+from stateful.trainer_guard import SPOILT, NonFiniteError, check_patience
 from stateful.trainer_history import History
 from stateful.trainer_loop import Loop, Plan
 from stateful.trainer_report import JsonLines, Screen, TensorBoard
@@ -37,7 +37,7 @@ Callback = Callable[["Trainer", dict[str, Any]], Any]
 class Trainer:
     """Trains a module, and can stop and go on at any step.
 
-    A step whose loss or new state is not finite leaves the state as it was, and is counted.
+    A step whose loss or gradients are not finite leaves the state as it was, and is counted.
 
     Args:
         module: a Module, or any model, which becomes one.
@@ -75,9 +75,8 @@ class Trainer:
         self.module = module if isinstance(module, Module) else Module(module)
         self.max_nonfinite, self.sharding, self.history = max_nonfinite, sharding, History()
         self._loss = loss
-        donate = options.pop("donate", True)
-        pair = transforms.train_step(self.module, loss, optimizer, donate=donate, **options)
-        self._step = jax.jit(guarded(pair.step), donate_argnums=0 if donate else ())
+        pair = transforms.train_step(self.module, loss, optimizer, **{"skip_nonfinite": True, **options})
+        self._step = pair.step
         known = {name: options[name] for name in ("metrics", "precision") if name in options}
         self._evaluate = transforms.eval_step(self.module, loss, **known)
         key = key_of(take_ticket()) if rng is None else as_key("Trainer", rng)
@@ -164,8 +163,8 @@ class Trainer:
             The rows, also as ``trainer.history``.
 
         Errors:
-            `NonFiniteError` where steps in a row were lost; ValueError for contradictory arguments or a checkpoint of
-            another model; FileNotFoundError, FileExistsError by ``resume``.
+            `NonFiniteError` where steps in a row were lost, or params are not finite; ValueError for contradictory
+            arguments or a checkpoint of another model; FileNotFoundError, FileExistsError by ``resume``.
         """
         feed, plan = self._plan(batches, steps, epochs, eval_every, save_every, log_every)
         store = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpointer) else Checkpointer(checkpoint)
@@ -285,7 +284,9 @@ class Trainer:
         where = (
             f"the first that is not finite is {place}" if place else "loss and gradients of the last batch are finite"
         )
+        spoilt = place is not None and place.what == "param"
+        remedy = "Lower the learning rate, clip gradients, or look at the batch."
         return NonFiniteError(
             f"fit: the loss must be finite, and was not for {patience} steps in a row up to step {step}; {where}. "
-            "The state is that of the last finite step. Lower the learning rate, clip gradients, or look at the batch."
+            + (SPOILT if spoilt else f"The state is that of the last finite step. {remedy}")
         )

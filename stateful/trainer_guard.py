@@ -1,10 +1,9 @@
-"""What ends a run that has left the finite numbers: several steps in a row that were lost, or params that are spoilt."""
+"""What ends a run that has left the finite numbers: steps in a row that were lost, or params that are spoilt."""
 
 from collections import deque
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from purenn.errors import refusal
 from purenn.model import Params
@@ -74,32 +73,19 @@ def check_patience(patience: Any) -> None:
 
 
 def check_params(params: Params, step: int) -> None:
-    """Refuses to save params that are not finite, which finite gradients can make where the optimizer divides by zero.
+    """Refuses to save params that are not finite: an optimizer that divides by zero makes them of finite gradients.
 
     Args:
         params: of the state.
         step: how many have been done.
 
     Raises:
-        NonFiniteError: with the first of them.
+        NonFiniteError: names the first of them.
     """
     if not _all_finite(params):
-        raise NonFiniteError(f"fit: params must be finite to be saved; {spoilt(params)} at step {step}. {_SPOILT}")
-
-
-def spoilt(params: Params) -> str:
-    """Names the first param that is not finite.
-
-    Args:
-        params: one of which is not.
-
-    Returns:
-        ``body.weight has 3 numbers that are not``.
-    """
-    counts = ((path, int(jnp.sum(~jnp.isfinite(leaf)))) for path, leaf in flatten(params).items())
-    path, count = next(pair for pair in counts if pair[1])
-    return f"{path} has {count} numbers that are not"
+        path = next(path for path, leaf in flatten(params).items() if not _all_finite(leaf))
+        raise NonFiniteError(f"fit: params must be finite to be saved, and {path} is not at step {step}. {SPOILT}")
 
 
 _all_finite = jax.jit(all_finite)
-_SPOILT = "Loss and gradients were finite: look at the optimizer's learning rate and eps."
+SPOILT = "Its gradients were: look at the optimizer's learning rate and eps."

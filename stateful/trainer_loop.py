@@ -9,7 +9,7 @@ import jax
 
 from stateful.checkpointer import Checkpointer
 from stateful.data import Feed, examples_of
-from stateful.trainer_guard import Watch
+from stateful.trainer_guard import Watch, check_params
 from stateful.trainer_history import History
 from stateful.trainer_means import spelled_out, weighted_means
 from stateful.trainer_report import Clock, Screen
@@ -145,6 +145,8 @@ class Loop:
         if self.checkpointer is None:
             return
         if self.saved != self.step or self.checkpointer.latest() is None:
+            if self.watch.patience is not None:
+                check_params(self.trainer.state.params, self.step)
             self.saved = self.step
             metrics: dict[str, float] = {}
             for row in self.history:

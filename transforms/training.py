@@ -16,8 +16,9 @@ from transforms.averaging import check_decay, start_average, update_average
 from transforms.casting import Precision, computes_in, precise
 from transforms.gradients import objective, value_and_grad
 from transforms.measuring import Metrics, Weighted, measured
-from transforms.scaling import LossScaling, scaled, unscaled
-from transforms.train_state import TrainState, check_same, distinct, strong
+from transforms.scaling import LossScaling, all_finite, scaled, unscaled
+from transforms.skipping import judged, unless_lost
+from transforms.train_state import TrainState, distinct, strong
 
 
 class TrainStep(NamedTuple):
@@ -35,6 +36,7 @@ def train_step(
     accumulate: int | Mapping[str, Any] = 1,
     precision: Any = None,
     loss_scale: LossScaling | bool | None = None,
+    skip_nonfinite: bool = False,
     ema: Any = None,
     donate: bool = True,
     metrics: Metrics | None = None,
@@ -49,6 +51,8 @@ def train_step(
         accumulate: number of micro-batches, or the options of `accumulate`.
         precision: compute dtype, or the options of `precision`; the state keeps what `precision` keeps.
         loss_scale: how the loss is scaled; None scales where the model computes in float16, False does not.
+        skip_nonfinite: whether a step whose loss or gradients are not finite leaves params, buffers, optimizer state
+            and average as they were; ``state.step`` counts it.
         ema: decay, or options ``{"decay": ..., "debias": ...}``, of an average of the params in ``state.ema``.
         donate: whether a step may reuse the memory of the state it is given, which cannot be used afterwards.
         metrics: what to make of the second thing that the loss gives, which is the dict of metrics otherwise:
@@ -58,7 +62,8 @@ def train_step(
         ``init(rng, params=None, buffers=None) -> TrainState``, which draws the arrays or takes copies of those given,
         and ``step(state, batch) -> (state, metrics)``, compiled; ``metrics["loss"]`` is the value. With a scaled loss,
         ``metrics["loss_scale"]`` is the scale and ``metrics["overflow"]`` says that params, buffers, optimizer state
-        and average were left as they were.
+        and average were left as they were. With ``skip_nonfinite``, so does ``metrics["nonfinite"]``; gradients that a
+        smaller loss scale may mend are an overflow only.
 
     Errors:
         TypeError where the model or the optimizer is none, for unknown options and half-precision params or losses
@@ -84,6 +89,7 @@ def train_step(
         optimizer,
         _accumulation(accumulate),
         _scaling(model, loss_scale),
+        skip_nonfinite,
         None if ema is None else _averaging(ema),
     )
     return TrainStep(training.init, jax.jit(training.step, donate_argnums=0 if donate else ()))
@@ -99,11 +105,12 @@ class _Training:
         optimizer: Any,
         micro: Mapping[str, Any],
         scaling: LossScaling | None,
+        skips: bool,
         averaging: Mapping[str, Any] | None,
     ):
         self.model, self.optimizer = model, optimizer
         self.loss = _unweighted(loss) if micro.get("weight") else loss
-        self.micro, self.scaling, self.averaging = micro, scaling, averaging
+        self.micro, self.scaling, self.skips, self.averaging = micro, scaling, skips, averaging
         self._gradients(loss)  # refuses now what it can refuse
 
     def init(self, rng: Any, params: Params | None = None, buffers: Buffers | None = None) -> TrainState:
@@ -132,16 +139,17 @@ class _Training:
         """Does one step; see `train_step`."""
         rng = jax.random.fold_in(as_key("train_step", state.rng), state.step)
         value, metrics, buffers, grads, finite = self._differentiate(state, batch, rng)
-        extra = self._extra(state, batch, rng, value, grads)
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params, **extra)
-        params = optax.apply_updates(state.params, updates)
-        average = None if state.ema is None else update_average(state.ema, params, **(self.averaging or {}))
-        new = state._replace(params=params, buffers=buffers, opt_state=strong(opt_state), ema=average)
-        if finite is not None:
-            new, more = self._guard(finite, new, state)
-            metrics = _joined(metrics, more)
-        check_same(state, new)
-        return new._replace(step=state.step + 1), {"loss": value, **metrics}
+        counts, old, more = judged(self.scaling, state, value, finite, self.skips)
+
+        def update() -> TrainState:
+            extra = self._extra(state, batch, rng, value, grads)
+            updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params, **extra)
+            params = optax.apply_updates(state.params, updates)
+            average = None if state.ema is None else update_average(state.ema, params, **(self.averaging or {}))
+            return old._replace(params=params, buffers=buffers, opt_state=strong(opt_state), ema=average)
+
+        new = unless_lost(counts, update, old)
+        return new._replace(step=state.step + 1), {"loss": value, **_joined(metrics, more)}
 
     def _gradients(self, loss: Callable[..., Any]) -> Callable[..., Any]:
         if self.micro["n"] == 1:
@@ -149,11 +157,11 @@ class _Training:
         return accumulated(self.model, loss, **self.micro)
 
     def _differentiate(self, state: TrainState, batch: Any, rng: jax.Array) -> tuple[Any, ...]:
-        """``(value, metrics, buffers, grads, finite)``; finite is None where the loss is not scaled."""
+        """``(value, metrics, buffers, grads, finite)``; finite is of the gradients, None where nobody asks."""
         arrays: Any = state.params, state.buffers, batch
         if state.loss_scale is None:
             ((value, metrics), buffers), grads = self._gradients(self.loss)(*arrays, rng=rng, train=True)
-            return value, metrics, buffers, grads, None
+            return value, metrics, buffers, grads, all_finite(grads) if self.skips else None
         scale = state.loss_scale.scale
 
         def loss(m: Any, batch: Any) -> tuple[Any, Any]:
@@ -163,14 +171,6 @@ class _Training:
         ((value, metrics), buffers), grads = self._gradients(loss)(*arrays, rng=rng, train=True)
         grads, finite = unscaled(grads, scale)
         return value / scale.astype(value.dtype), metrics, buffers, grads, finite
-
-    def _guard(self, finite: jax.Array, new: TrainState, old: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The old state where the gradients are not finite, but for the scale; and what the metrics say of it."""
-        assert self.scaling is not None
-        assert old.loss_scale is not None
-        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
-        kept = kept._replace(loss_scale=self.scaling.update(old.loss_scale, finite))
-        return kept, {"loss_scale": old.loss_scale.scale, "overflow": ~finite}
 
     def _extra(self, state: TrainState, batch: Any, rng: jax.Array, value: Any, grads: Params) -> dict[str, Any]:
         """What the optimizer's ``update`` asks for."""
@@ -251,5 +251,5 @@ def _averaging(choice: Any) -> dict[str, Any]:
 
 def _joined(metrics: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     if taken := [name for name in more if name in metrics]:
-        raise refusal("train_step", "no metric may have a name of the loss scale's", {"metrics": taken})
+        raise refusal("train_step", "no metric may have a name of the step's own", {"metrics": taken})
     return {**metrics, **more}

@@ -21,6 +21,7 @@ import purenn.functional as F
 import stateful as nn
 import transforms
 from purenn import layers as L
+from stateful.trainer_means import weighted_means
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((24, 3)).astype(np.float32)
@@ -98,7 +99,7 @@ def test_a_run_is_the_steps_of_train_step(whole):
         state, metrics = pair.step(state, jax.device_put(batch))
         losses.append(float(metrics["loss"]))
     one, _ = whole
-    # the guard makes another program of the same step, which may round differently
+    # skip_nonfinite makes another program of the same step, which may round differently
     equal(one.state, state, lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6))
     rows = [row for row in one.history if "loss" in row]
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 9]
@@ -334,6 +335,25 @@ def test_several_in_a_row_stop_the_run_and_name_the_place(tmp_path):
     two = trainer(max_nonfinite=None)
     two.fit(broken_at(2, 3, 4, 5, 6, 7, 8), **QUIET)
     assert two.step == 9
+
+
+def test_params_that_the_optimizer_spoils_are_not_saved_and_named(tmp_path):
+    for folder, words in (
+        (tmp_path, "fit: params must be finite to be saved, and weight is not at step 3. Its gradients were: look at"),
+        (None, "up to step 6; the first that is not finite is weight itself (6 numbers). Its gradients were: look at"),
+    ):
+        rate = optax.sgd(lambda n: jnp.where(n == 2, jnp.nan, 0.1))
+        one = nn.Trainer(nn.Linear(3, 2, bias=False), loss, rate, rng=KEY)
+        with refused(nn.NonFiniteError, words):
+            one.fit(DATA, steps=9, checkpoint=folder, save_every=1, **QUIET)
+    assert nn.Checkpointer(tmp_path).latest() == 2
+
+
+def test_lost_steps_are_counted_and_left_out_of_the_means():
+    lost = {"loss": float("nan"), "overflow": True, "nonfinite": False}
+    kept = {"loss": 2.0, "overflow": False, "nonfinite": False}
+    assert weighted_means([kept, lost, lost], [4, 4, 4]) == {"loss": 2.0, "overflow": 2.0}
+    assert weighted_means([kept], [4]) == {"loss": 2.0}
 
 
 # ------------------------------------------------------------------------------------------------------- what is told

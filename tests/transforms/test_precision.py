@@ -377,7 +377,7 @@ def test_the_loss_is_scaled_where_the_model_computes_in_float16():
         (lambda: transforms.train_step(net(), loss, optax.sgd(1.0), loss_scale=2.0), TypeError, "train_step: loss_scale must be a LossScaling, a bool or None, got loss_scale=2.0."),
         (lambda: shapes(net(), {"compute": jnp.float16, "output": None}), TypeError, "train_step: a scaled loss must be float32, got its dtype='float16'. Compute it from float32 outputs: precision(..., output=jnp.float32)."),
         (lambda: shapes(net(), {"compute": jnp.float16, "param": jnp.float16}), TypeError, "train_step: with a scaled loss, params must be float32, got body.bias='float16'. Keep them so: precision(..., param=jnp.float32)."),
-        (lambda: shapes(net(), jnp.float16, lambda m, b: (loss(m, b), {"overflow": 1})), ValueError, "train_step: no metric may have a name of the loss scale's, got metrics=['overflow']."),
+        (lambda: shapes(net(), jnp.float16, lambda m, b: (loss(m, b), {"overflow": 1})), ValueError, "train_step: no metric may have a name of the step's own, got metrics=['overflow']."),
     ],
 )  # fmt: skip
 def test_refusals_of_scaling(call, kind, words):

@@ -96,6 +96,66 @@ def test_the_average_is_that_of_the_params_after_each_step():
     close(evaluate(state, BATCH)["loss"].mean, loss(purenn.bind(net(), mean, {}), BATCH))
 
 
+@jax.custom_vjp
+def steep(x, slope):
+    """``x``, with a gradient that is the slope more."""
+    del slope
+    return x
+
+
+steep.defvjp(lambda x, slope: (x, slope), lambda slope, g: (g + slope, jnp.zeros_like(slope)))
+
+
+def spoilt(m, batch):
+    """What is added to the loss, and to its gradient, need not be finite."""
+    return steep(loss(m, batch), batch[3]) + batch[2]
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted():
+    model = L.Sequential(L.Linear(3, 4), L.BatchNorm1d(4), L.Linear(4, 2))
+    options = {"ema": 0.9, "donate": False}
+    trainer = transforms.train_step(model, spoilt, optax.adam(0.1), skip_nonfinite=True, **options)
+    plain = transforms.train_step(model, spoilt, optax.adam(0.1), **options)
+    state = trainer.init(KEY)
+    bad = [(x, y) for x in (0.0, jnp.inf, jnp.nan) for y in (0.0, jnp.inf, jnp.nan)][1:]
+    for of_loss, of_gradient in bad:
+        after, metrics = trainer.step(state, (*BATCH, jnp.float32(of_loss), jnp.float32(of_gradient)))
+        assert metrics["nonfinite"]
+        assert int(after.step) == 1
+        equal(jax.tree.leaves(after._replace(step=0, rng=0)), jax.tree.leaves(state._replace(step=0, rng=0)))
+    fine = (*BATCH, jnp.float32(3e38), jnp.float32(0))
+    (one, metrics), (two, _) = trainer.step(state, fine), plain.step(state, fine)
+    assert set(metrics) == {"loss", "nonfinite"}
+    assert not metrics["nonfinite"]
+    close(one._replace(rng=0), two._replace(rng=0))
+    assert trainer.step._cache_size() == 1
+
+
+def test_large_gradients_are_finite_and_others_are_not():
+    large = {"a": jnp.full((3,), 3e38), "n": jnp.arange(2), "c": jnp.ones(2, jnp.complex64)}
+    assert transforms.scaling.all_finite(large)
+    for wrong in (jnp.array([1, jnp.inf]), jnp.array([-jnp.inf], jnp.float16), jnp.array([jnp.nan * 1j])):
+        assert not transforms.scaling.all_finite({**large, "b": wrong})
+    assert transforms.scaling.all_finite({})
+
+
+def test_a_scaled_loss_is_lost_only_where_no_smaller_scale_helps():
+    scaling = transforms.LossScaling(init_scale=2.0)
+    trainer = transforms.train_step(L.Linear(3, 2), spoilt, optax.sgd(0.1), loss_scale=scaling, skip_nonfinite=True)
+    state, seen = trainer.init(KEY), []
+    for of_loss, of_gradient in ((0, jnp.inf), (0, jnp.inf), (0, 0), (jnp.inf, 0)):
+        before = np.asarray(state.params["weight"])
+        state, metrics = trainer.step(state, (*BATCH, jnp.float32(of_loss), jnp.float32(of_gradient)))
+        moved = bool((before != state.params["weight"]).any())
+        seen.append((float(metrics["loss_scale"]), bool(metrics["overflow"]), bool(metrics["nonfinite"]), moved))
+    assert seen == [
+        (2, True, False, False),
+        (1, True, True, False),
+        (0.5, False, False, True),
+        (0.5, False, True, False),
+    ]
+
+
 def test_a_state_costs_nothing_for_what_is_not_used():
     state = jax.eval_shape(transforms.train_step(net(), loss, optax.sgd(0.1)).init, KEY)
     assert state.ema is None
@@ -168,7 +228,8 @@ def test_a_donation_that_cannot_be_used_is_an_error_here():
 
 
 def test_every_part_of_the_state_is_donated():
-    trainer = transforms.train_step(net(), loss, optax.adam(0.1), ema=0.9, precision=jnp.float16, accumulate=2)
+    options = {"ema": 0.9, "precision": jnp.float16, "accumulate": 2, "skip_nonfinite": True}
+    trainer = transforms.train_step(net(), loss, optax.adam(0.1), **options)
     state = trainer.init(KEY)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
