@@ -8,13 +8,14 @@ arrays, for one pure call. A `stateful.Module` offers the same view, so one wire
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from purenn.calling import called, join, located, placed
+from purenn.deferring import all_arrived, arrived
 from purenn.errors import dtype_of, refusal
 from purenn.random import as_key, fold_name
 from purenn.tree import Tree, check_name
@@ -228,6 +229,8 @@ class Layer:
     Subclasses are frozen dataclasses whose fields are torch's constructor arguments, and hold no array.
     """
 
+    reads_late: ClassVar[bool] = True  # see `purenn.deferring`
+
     def children(self) -> Mapping[str, Any]:
         """Names the children, in the order of torch's registration.
 
@@ -383,7 +386,7 @@ class Bound:
         if child is None:
             return None
         if isinstance(child, Leaf):
-            return self._params[name] if name in self._params else self._buffers[name]
+            return arrived(self._params[name]) if name in self._params else self._buffers[name]
         if name not in self._bound:
             path = f"{self._path}.{name}" if self._path else name
             arrays = self._params.get(name, {}), self._buffers.get(name, {})
@@ -439,7 +442,7 @@ class BoundModel:
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         mode: dict[str, Any] = {"rng": self._keys.call(), "train": self.training}
         with placed(self._path):
-            out, self.buffers = self._model.apply(self._params, self.buffers, *args, **mode, **kwargs)
+            out, self.buffers = self._model.apply(all_arrived(self._params), self.buffers, *args, **mode, **kwargs)
         return out
 
     def __getitem__(self, name: str) -> Any:
@@ -447,7 +450,7 @@ class BoundModel:
         if not found:
             names = ", ".join([*self._params, *self.buffers]) or "none"
             raise AttributeError(f"{self._path or type(self._model).__name__} has no {name!r}; it holds: {names}.")
-        return _Branch(*found) if isinstance(found[0], Mapping) else found[0]
+        return _Branch(*found) if isinstance(found[0], Mapping) else arrived(found[0])
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -533,6 +536,8 @@ def _bind(model: Any, params: Params, buffers: Buffers, keys: Keys, train: bool 
     if isinstance(model, Layer):
         return Bound(model, params, buffers, keys, train, path)
     if isinstance(model, Bindable):
+        if not getattr(model, "reads_late", False):
+            params = all_arrived(params)
         bound = model.bind(params, buffers, keys.own(), train)  # type: ignore[arg-type]
         return _Placed(bound, path) if path else bound
     return BoundModel(model, params, buffers, keys, train, path)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from purenn.checks import is_traced
+from purenn.deferring import arrived
 from stateful.context import active
 from stateful.parameter import Cell
 
@@ -33,7 +34,7 @@ class Frame:
         frame: Frame | None = self
         while frame is not None:
             if id(cell) in frame.values:
-                return frame.values[id(cell)]
+                return arrived(frame.values[id(cell)])
             frame = frame.outer
         self.values[id(cell)] = cell.array()
         self.kept.append(cell)

@@ -49,6 +49,7 @@ class Module(Remembering, Hooked):
 
     # The pure layer that a class adapts; a composed model's children of that kind become modules of this class.
     pure: ClassVar[type | None] = None
+    reads_late: ClassVar[bool] = True  # see `purenn.deferring`
     _adapters: ClassVar[dict[type, type["Module"]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any):

@@ -7,11 +7,13 @@ compiled body. So a Sequential, and a loop over a ModuleList, need not be writte
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 
 from purenn.calling import Interceptor, Paths, Run, from_root, intercepted, join, located, placed
+from purenn.deferring import Deferred
 from purenn.errors import refusal
 from purenn.layering import stack_name
 from purenn.model import Buffers, Leaf, Model, Params, bind, structure, submodels
@@ -104,11 +106,12 @@ class Found(View):
         return self.stacked(structure(self.model))
 
     def enter(self, params: Params, buffers: Buffers, rng: Any, train: bool) -> tuple[Params, Buffers, Any]:
-        """Shows each layer its own arrays, which cost nothing where they are not used."""
+        """Shows each layer its own arrays; params cost nothing where they are not read."""
         state = {group: _below(flatten(buffers), group.node) for group in self.groups}
         weights = {group: _below(flatten(params), group.node) for group in self.groups}
         shown = self.apart(buffers)
-        return self.apart(params), shown, _Call(self, weights, state, flatten(shown), rng, train)
+        late = getattr(self.model, "reads_late", False)
+        return self.apart(params, late), shown, _Call(self, weights, state, flatten(shown), rng, train)
 
     def leave(self, buffers: Buffers, note: "_Call") -> Buffers:
         """Takes the stacked buffers that the layers left; those of layers that were called by themselves, too."""
@@ -149,8 +152,8 @@ class Found(View):
                 result |= _stack(flat, group)
         return unflatten(result)
 
-    def apart(self, tree: Tree) -> Tree:
-        """The arrays with the layers apart."""
+    def apart(self, tree: Tree, late: bool = False) -> Tree:
+        """The arrays with the layers apart; late ones are computed where they are read."""
         result: dict[str, Any] = {}
         for path, leaf in flatten(tree).items():
             group = next((group for group in self.groups if path.startswith(f"{group.node}.")), None)
@@ -158,7 +161,8 @@ class Found(View):
                 result[path] = leaf
             else:
                 rest = path[len(group.node) :]
-                result |= {f"{layer}{rest}": leaf[i] for i, layer in enumerate(group.layers)}
+                parts = [Deferred(partial(_layer, leaf, i)) if late else leaf[i] for i in range(len(group.names))]
+                result |= {f"{layer}{rest}": part for layer, part in zip(group.layers, parts, strict=True)}
         return unflatten(result)
 
 
@@ -183,6 +187,10 @@ class Separate(View):
     def leave(self, buffers: Buffers, note: None) -> Buffers:
         """Takes them apart."""
         return self.model.apart(buffers)
+
+
+def _layer(array: Any, i: int) -> Any:
+    return array[i]
 
 
 def _stack(flat: dict[str, Any], group: Group) -> dict[str, Any]:

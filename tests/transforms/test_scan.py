@@ -224,6 +224,32 @@ def test_a_layer_called_by_itself_is_itself():
     assert (bound.buffers["blocks"]["0:3"]["norm"]["num_batches_tracked"] == jnp.array([0, 1, 0])).all()
 
 
+@pytest.mark.parametrize("make", [Deep, pure_deep])
+def test_the_arrays_of_single_layers_are_computed_where_they_are_read(make):
+    model = scan(make(), where="blocks.*")
+    params, buffers = model.init(KEY)
+    primitives = [eqn.primitive.name for eqn in jax.make_jaxpr(lambda p: model.apply(p, buffers, X)[0])(params).eqns]
+    assert primitives.count("slice") == 3 * 3  # the statistics of three layers, and no weight
+    plain = purenn.load_state_dict(make(), purenn.state_dict(model, params, buffers))[0]["blocks"]["1"]
+    first = next(iter(plain))  # lin, or body
+
+    def read(params):
+        return purenn.bind(model, params, buffers).blocks[1 if make is Deep else "1"][first].weight
+
+    equal(read(params), plain[first]["weight"])
+    grads = jax.grad(lambda params: (read(params) ** 2).sum())(params)["blocks"]["0:3"][first]["weight"]
+    equal(grads, jnp.zeros((3, WIDTH, WIDTH)).at[1].set(2 * plain[first]["weight"]))
+
+
+def test_layers_of_any_kind_are_given_arrays_when_they_run_alone():
+    """Late arrays never reach code that does not know of them: a layer without children, and one that is a view."""
+    for wrap in (transforms.remat, lambda layer: transforms.freeze(layer, "bias")):
+        plain = purenn.compose(lambda m, x: m.blocks(x), blocks=L.Sequential(*[wrap(L.Linear(WIDTH, WIDTH))] * 2))
+        bound = purenn.bind(scan(plain, where="blocks.*"), *scan(plain, where="blocks.*").init(KEY))
+        close(bound.blocks["1"](X), purenn.bind(plain, *plain.init(KEY)).blocks["1"](X))
+        assert bound.blocks["1"].weight.shape == (WIDTH, WIDTH)
+
+
 def test_it_trains_and_becomes_a_module():
     module = nn.Module(scan(Deep(), where="blocks.*"))
     trainer = transforms.train_step(module, lambda m, x: (m(x) ** 2).mean(), optax.adam(1e-2))
