@@ -388,7 +388,8 @@ class BoundModule:
     @property
     def buffers(self) -> Buffers:
         """The buffers after what has been called so far."""
-        return self._copy._trees(self._frame.read)[1]
+        # params stay as they are, and are not read: some would be computed for it
+        return self._copy._trees(lambda cell: None if is_trained(cell) else self._frame.read(cell))[1]
 
     def __getitem__(self, name: Any) -> Any:
         container: Any = self._copy

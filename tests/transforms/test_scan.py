@@ -231,10 +231,10 @@ def test_the_arrays_of_single_layers_are_computed_where_they_are_read(make):
     primitives = [eqn.primitive.name for eqn in jax.make_jaxpr(lambda p: model.apply(p, buffers, X)[0])(params).eqns]
     assert primitives.count("slice") == 3 * 3  # the statistics of three layers, and no weight
     plain = purenn.load_state_dict(make(), purenn.state_dict(model, params, buffers))[0]["blocks"]["1"]
-    first = next(iter(plain))  # lin, or body
+    first = next(iter(plain))  # the name of its linear layer
 
     def read(params):
-        return purenn.bind(model, params, buffers).blocks[1 if make is Deep else "1"][first].weight
+        return getattr(purenn.bind(model, params, buffers).blocks[1 if make is Deep else "1"], first).weight
 
     equal(read(params), plain[first]["weight"])
     grads = jax.grad(lambda params: (read(params) ** 2).sum())(params)["blocks"]["0:3"][first]["weight"]
