@@ -47,16 +47,55 @@ def make_plain(exported: Any) -> bool:
     return not any(map(_may_write, module.graph.nodes))
 
 
+def drop_idle_dropout(exported: Any) -> None:
+    """Takes dropout that does nothing out where its input or result is written into.
+
+    It hands its input on, so both are one tensor; torch's pass, which only sees an operator, takes them for two.
+
+    Args:
+        exported: torch's ExportedProgram, not yet functional; changed in place.
+    """
+    nodes = list(exported.graph_module.graph.nodes)
+    written = {_base(node.args[0]) for node in nodes if _is_write(node)}
+    for node in nodes:
+        if _is_idle_dropout(node) and _base(node) in written:
+            node.replace_all_uses_with(node.args[0])
+            exported.graph_signature.replace_all_uses(node.name, node.args[0].name)
+            node.graph.erase_node(node)
+    exported.graph_module.recompile()
+
+
+def _is_write(node: Any) -> bool:
+    return node.op == "call_function" and hasattr(node.target, "_schema") and node.target._schema.is_mutable
+
+
+def _is_idle_dropout(node: Any) -> bool:
+    names = ("aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default")
+    return str(node.target) in names and (not node.args[2] or node.args[1] == 0)
+
+
+def _base(node: Any) -> Any:
+    """The tensor whose memory a view shows."""
+    while node.op == "call_function" and (_is_idle_dropout(node) or _is_part(node)):
+        node = node.args[0]
+    return node
+
+
+def _is_part(node: Any) -> bool:
+    if not hasattr(node.target, "_schema"):
+        return str(node.target) == "<built-in function getitem>"
+    returns = node.target._schema.returns
+    return bool(returns and returns[0].alias_info is not None) and hasattr(node.args[0], "op")
+
+
 def _may_write(node: Any) -> bool:
     """Also in a subgraph, or without its schema saying so."""
     import torch
 
     if node.op != "call_function":
         return node.op not in ("placeholder", "output")
-    if isinstance(node.target, torch._ops.OpOverload):
-        hidden = str(node.target) == "aten.batch_norm.default" and node.args[5]
-        return bool(hidden or node.target._schema.is_mutable)
-    return isinstance(node.target, torch._ops.HigherOrderOperator)
+    hidden = str(node.target) == "aten.batch_norm.default" and node.args[5]
+    return bool(hidden) or _is_write(node) or isinstance(node.target, torch._ops.HigherOrderOperator)
 
 
 def _is_plain_write(node: Any) -> bool:

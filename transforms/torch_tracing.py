@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from transforms.torch_gradients import NAMESPACE, keep_gradients, restore_gradients
-from transforms.torch_mutation import make_plain
+from transforms.torch_mutation import drop_idle_dropout, make_plain
 from transforms.torch_ops import OPERATORS
 from transforms.torch_program import Program, without_dead_calls
 from transforms.torch_writing import CHECKS, Writer, operator_name
@@ -49,6 +49,7 @@ def _export(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_
         exported = torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)
         restore_gradients(exported)
         if not make_plain(exported) or _uncovered(exported):
+            drop_idle_dropout(exported)
             exported = exported.run_decompositions({})
         while apart := _decompositions(_uncovered(exported)):
             exported = exported.run_decompositions(apart)

@@ -60,6 +60,13 @@ def through_an_alias(m, x):
     return z + 0
 
 
+def through_a_view_of_an_alias(m, x):
+    y = nn.functional.dropout1d(m.one(x)[None], 0.5, training=False)
+    z = nn.functional.dropout(y, 0.0)
+    y[0, 0].zero_()
+    return y.sum(), z
+
+
 def into_the_input(m, x):
     return m.one(x.add_(1))
 
@@ -70,6 +77,7 @@ def statistics(m, x):
 
 PLAIN = {"fresh": fresh, "chained": chained, "statistics in evaluation": statistics}
 WRITES = {"through a view": through_a_view, "into a view": into_a_view, "through an alias": through_an_alias,
+          "through a view of an alias": through_a_view_of_an_alias,
           "into the input": into_the_input}  # fmt: skip
 
 
