@@ -13,7 +13,7 @@ from transforms.torch_inputs import bind_inputs, positional_names
 from transforms.torch_ops.promotion import canonical
 from transforms.torch_program import Program
 from transforms.torch_running import run
-from transforms.torch_weights import Weight, check_covered, report_narrowing, report_unwritten, to_jax, weights_of
+from transforms.torch_weights import Weight, check_covered, report_narrowing, report_unwritten, weights_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,6 @@ class FromTorch:
         program = self.program(bool(train))
         known = self._arrays(params, buffers)
         arrays = {given.name: known[given.target] for given in program.inputs if given.kind == "array"}
-        arrays |= {given.name: to_jax(program.constants[given.target])
-                   for given in program.inputs if given.kind == "constant"}  # fmt: skip
         arrays |= bind_inputs(self.name, program, self.positional, args, kwargs)
         key = None if rng is None else as_key(self.name, rng)
         outputs, mutated = run(program, arrays, key)

@@ -9,6 +9,7 @@ from purenn.model import located
 from purenn.random import fold_name
 from transforms.torch_ops import OPERATORS
 from transforms.torch_program import Body, Call, Program, Ref, references
+from transforms.torch_weights import to_jax
 
 
 class BoundBody:
@@ -28,7 +29,7 @@ class BoundBody:
             Its outputs, always a tuple.
         """
         rng = self._rng if self._rng is None or step is None else jax.random.fold_in(self._rng, step)
-        names = [placeholder.name for placeholder in self._program.inputs]
+        names = [given.name for given in self._program.inputs if given.kind != "constant"]
         return run(self._program, dict(zip(names, values, strict=True)), rng)[0]
 
 
@@ -37,13 +38,14 @@ def run(program: Program, values: Mapping[str, Any], rng: Any) -> tuple[tuple[An
 
     Args:
         program: as `transforms.torch_tracing` makes it.
-        values: of all its inputs, by name.
+        values: of its inputs, by name; constants are its own.
         rng: a typed key, or None; a call that draws numbers folds its own name into it.
 
     Returns:
         ``(outputs, mutated)``: the leaves of the result, and the buffers that change by their dotted names.
     """
-    known = dict(values)
+    constants = [given for given in program.inputs if given.kind == "constant"]
+    known = {**values, **{given.name: to_jax(program.constants[given.target]) for given in constants}}
     # what is used for the last time is let go, as it would be in torch
     last = _last_uses(program)
     for call in program.calls:

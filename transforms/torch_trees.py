@@ -46,8 +46,7 @@ class Record(OrderedDict):
 class Structure:
     """A nest of containers: ``kind`` is ``"leaf"``, ``"tuple"``, ``"list"``, ``"dict"``, ``"named"`` or ``"record"``.
 
-    ``names`` are the keys or fields of the children, ``title`` the class of a ``"named"`` or ``"record"``. ``optional``
-    are the names of leading positional arguments, which may be given as keywords too.
+    ``names`` are the keys or fields of the children, ``title`` the class of a ``"named"`` or ``"record"``.
     """
 
     kind: str
@@ -95,9 +94,16 @@ class Structure:
         if self.kind == "leaf":
             yield path, value
         elif self.kind in ("dict", "record"):
-            yield from self._leaves_by_name(value, path, op)
+            yield from self._leaves_by_name(self._by_attribute(value), path, op)
         else:
             yield from self._leaves_in_order(value, path, op)
+
+    def _by_attribute(self, value: Any) -> Any:
+        """An object of the user's own class, as a dict of the fields that the conversion knew."""
+        if self.kind != "record" or value is MISSING or isinstance(value, Mapping):
+            return value
+        fields = {name: getattr(value, name) for name in self.names if hasattr(value, name)}
+        return fields if len(fields) == len(self.names) else value
 
     def _leaves_by_name(self, value: Any, path: str, op: str) -> Iterator[tuple[str, Any]]:
         if value is not MISSING and not isinstance(value, Mapping):

@@ -233,13 +233,20 @@ def structure_of(spec: Any) -> Structure:
     if spec.is_leaf():
         return Structure("leaf")
     children = tuple(structure_of(child) for child in spec.children())
-    if spec.type in (tuple, list):
-        return Structure(spec.type.__name__, children)
-    if issubclass(spec.type, dict) and spec.type.__name__ in ("dict", "OrderedDict", "immutable_dict"):
-        return Structure("dict", children, tuple(spec.context))
-    if issubclass(spec.type, tuple) and hasattr(spec.type, "_fields"):
-        return Structure("named", children, tuple(spec.type._fields), spec.type.__name__)
-    return Structure("record", children, _names_in(spec.context, len(children)), spec.type.__name__)
+    # torch registers the function namedtuple for all of its classes, and keeps the class beside it
+    cls = spec.type if isinstance(spec.type, type) else spec.context
+    if cls in (tuple, list):
+        return Structure(cls.__name__, children)
+    if issubclass(cls, dict) and cls.__name__ in ("dict", "OrderedDict", "defaultdict", "immutable_dict"):
+        return Structure("dict", children, tuple(_keys(spec)))
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return Structure("named", children, tuple(cls._fields), cls.__name__)
+    return Structure("record", children, _names_in(spec.context, len(children)), cls.__name__)
+
+
+def _keys(spec: Any) -> Any:
+    """Of a dict; one with a default for missing keys keeps that before them."""
+    return spec.context[1] if spec.type.__name__ == "defaultdict" else spec.context
 
 
 def _names_in(context: Any, count: int) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """from_torch: small torch models, whole: values, gradients, buffers, modes, shapes, randomness, errors."""
 
 import pickle
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.export
@@ -53,7 +55,9 @@ class Round(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         (x,) = ctx.saved_tensors
-        return g * ctx.factor * (x.abs() < 1), None
+        g = g * ctx.factor
+        g[x.abs() >= 1] = 0.0
+        return g, None
 
 
 class Twice(torch.autograd.Function):
@@ -255,6 +259,36 @@ def test_the_structure_of_results_is_kept():
     assert isinstance(out["a"], list)
     assert out["n"] is None
     assert out["k"] == 3
+
+
+class Pair(NamedTuple):
+    a: torch.Tensor
+    b: torch.Tensor
+
+
+@dataclass
+class Batch:
+    x: torch.Tensor
+    mask: torch.Tensor | None = None
+
+
+torch.export.register_dataclass(Batch)
+
+
+def test_arguments_and_results_may_be_of_the_users_classes():
+    class Swap(nn.Module):
+        def forward(self, pair, batch):
+            return Pair(pair.b, pair.a + batch.x)
+
+    one = torch.ones(2)
+    model = transforms.from_torch(Swap(), (Pair(one, 2 * one), Batch(3 * one)))
+    a, b = jnp.ones(2), 2 * jnp.ones(2)
+    for batch in (Batch(3 * b), {"x": 3 * b}):
+        out, _ = model.apply({}, {}, Pair(a, b), batch)
+        assert type(out).__name__ == "Pair"
+        np.testing.assert_array_equal(out.b, 7 * np.ones(2))
+    with pytest.raises(TypeError, match="Swap: batch must be a dict, as it was at conversion"):
+        model.apply({}, {}, Pair(a, b), a)
 
 
 def test_it_pickles_and_needs_no_torch():
