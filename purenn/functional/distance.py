@@ -124,6 +124,8 @@ def vector_norm(x: jax.Array, p: float, axes: tuple[int, ...], keepdims: bool = 
     Returns:
         The norm, in the real dtype of ``x``. Tied extremes share their gradient.
     """
+    if p == 2:
+        return _root(_square(x).sum(axes, keepdims=keepdims))
     magnitude = _magnitude(x)
     if p == 0:
         return (x != 0).astype(magnitude.dtype).sum(axes, keepdims=keepdims)
@@ -191,8 +193,21 @@ def check_norm(op: str, x: jax.Array, p: float, axes: tuple[int, ...]) -> None:
 def _magnitude(x: jax.Array) -> jax.Array:
     # |x| with slope 0 at 0, where jnp.abs has slope 1
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        return _power((x * x.conj()).real, 0.5)
+        return _root(_square(x))
     return x * jnp.sign(x)
+
+
+def _square(x: jax.Array) -> jax.Array:
+    # |x|² without |x|, which has no slope at 0
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return jnp.real(x) ** 2 + jnp.imag(x) ** 2
+    return x * x
+
+
+def _root(x: jax.Array) -> jax.Array:
+    # as _power(x, 0.5), in fewer instructions
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 def _power(x: jax.Array, p: float) -> jax.Array:

@@ -1,0 +1,81 @@
+"""Two programs for the same thing, side by side: what they take, and what the compiler made of them.
+
+Time is noisy; what XLA compiled is not. Where both have the same instructions, the rest of a ratio is noise.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+
+class Comparison(NamedTuple):
+    """Ours against the one by hand."""
+
+    time: float  # median over rounds of the ratio within the round
+    instructions: tuple[int, int]  # of the optimised programs
+    flops: float  # ratio, as XLA counts them
+    bytes: float  # ratio of the bytes that XLA says are read and written
+
+    def __str__(self) -> str:
+        ours, hand = self.instructions
+        return (
+            f"time {self.time:.3f}, instructions {ours} / {hand} = {ours / hand:.3f}, FLOPs {self.flops:.3f}, "
+            f"bytes {self.bytes:.3f}"
+        )
+
+
+def compare(
+    ours: Callable[..., Any],
+    hand: Callable[..., Any],
+    args: tuple[Any, ...],
+    hand_args: tuple[Any, ...] | None = None,
+    rounds: int = 40,
+    inner: int = 5,
+) -> Comparison:
+    """Compiles both and lets them take turns.
+
+    Args:
+        ours: a function; jitted here.
+        hand: another one.
+        args: for ours.
+        hand_args: for the one by hand, where they differ.
+        rounds: how many turns.
+        inner: calls in one turn.
+
+    Returns:
+        The ratios, ours to the other.
+    """
+    pairs = [(jax.jit(ours), args), (jax.jit(hand), args if hand_args is None else hand_args)]
+    compiled = [program.lower(*given).compile() for program, given in pairs]
+    costs = [program.cost_analysis() for program in compiled]
+    ratios = []
+    for n in range(rounds + 3):
+        times = [0.0, 0.0]
+        for which in (0, 1) if n % 2 else (1, 0):
+            program, given = pairs[which]
+            start = time.perf_counter()
+            for _ in range(inner):
+                out = program(*given)
+            jax.block_until_ready(out)
+            times[which] = time.perf_counter() - start
+        if n >= 3:
+            ratios.append(times[0] / times[1])
+    assert pairs[0][0]._cache_size() == 1, "traced again"
+    counts = [instructions(program) for program in compiled]
+    shares = [_share(costs, name) for name in ("flops", "bytes accessed")]
+    return Comparison(statistics.median(ratios), (counts[0], counts[1]), *shares)
+
+
+def instructions(compiled: Any) -> int:
+    """Counts what is in an optimised program; what only names or regroups arrays does no work, and is left out."""
+    names = ("parameter(", "get-tuple-element(", "tuple(", "bitcast(", "constant(")
+    lines = [line.partition(" = ")[2] for line in compiled.as_text().splitlines() if " = " in line]
+    return sum(not any(f" {name}" in line for name in names) for line in lines)
+
+
+def _share(costs: list[Any], name: str) -> float:
+    ours, hand = (cost.get(name, 0.0) for cost in costs)
+    return ours / hand if hand else 1.0
