@@ -5,7 +5,7 @@ Time is noisy; what XLA compiled is not. Where both have the same instructions, 
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,16 +15,10 @@ class Comparison(NamedTuple):
     """Ours against the one by hand."""
 
     time: float  # median over rounds of the ratio within the round
-    instructions: tuple[int, int]  # of the optimised programs
-    flops: float  # ratio, as XLA counts them
-    bytes: float  # ratio of the bytes that XLA says are read and written
+    programs: str
 
     def __str__(self) -> str:
-        ours, hand = self.instructions
-        return (
-            f"time {self.time:.3f}, instructions {ours} / {hand} = {ours / hand:.3f}, FLOPs {self.flops:.3f}, "
-            f"bytes {self.bytes:.3f}"
-        )
+        return f"time {self.time:.3f}, {self.programs}"
 
 
 def compare(
@@ -46,11 +40,10 @@ def compare(
         inner: calls in one turn.
 
     Returns:
-        The ratios, ours to the other.
+        What ours takes, against the other.
     """
     pairs = [(jax.jit(ours), args), (jax.jit(hand), args if hand_args is None else hand_args)]
     compiled = [program.lower(*given).compile() for program, given in pairs]
-    costs = [program.cost_analysis() for program in compiled]
     ratios = []
     for n in range(rounds + 3):
         times = [0.0, 0.0]
@@ -64,9 +57,15 @@ def compare(
         if n >= 3:
             ratios.append(times[0] / times[1])
     assert pairs[0][0]._cache_size() == 1, "traced again"
-    counts = [instructions(program) for program in compiled]
-    shares = [_share(costs, name) for name in ("flops", "bytes accessed")]
-    return Comparison(statistics.median(ratios), (counts[0], counts[1]), *shares)
+    return Comparison(statistics.median(ratios), programs(compiled))
+
+
+def programs(compiled: Sequence[Any]) -> str:
+    """Says what XLA made of ours and of the other: instructions, and the ratios of FLOPs and bytes that it counts."""
+    ours, hand = map(instructions, compiled)
+    costs = [program.cost_analysis() for program in compiled]
+    flops, moved = (_share(costs, name) for name in ("flops", "bytes accessed"))
+    return f"instructions {ours} / {hand} = {ours / hand:.3f}, FLOPs {flops:.3f}, bytes {moved:.3f}"
 
 
 def instructions(compiled: Any) -> int:
@@ -76,6 +75,6 @@ def instructions(compiled: Any) -> int:
     return sum(not any(f" {name}" in line for name in names) for line in lines)
 
 
-def _share(costs: list[Any], name: str) -> float:
+def _share(costs: Sequence[Any], name: str) -> float:
     ours, hand = (cost.get(name, 0.0) for cost in costs)
     return ours / hand if hand else 1.0

@@ -2,17 +2,17 @@
 
     python benchmarks/gradients.py
 
-One interleaved run; the figure is the median, over rounds, of the ratio within the round. Beside it the equations of
-both jaxprs, and the lines of code of the file without docstrings, comments and blanks.
+One interleaved run; the time is the median, over rounds, of the ratio within the round. Beside it what XLA made of both
+programs (see comparing.py), the equations of both jaxprs, and the lines of code of the file without docstrings,
+comments and blanks.
 """
 
 import ast
-import statistics
-import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from comparing import compare
 
 import purenn.functional as F
 import stateful as nn
@@ -161,24 +161,6 @@ def func_head(net):
     return Head()
 
 
-def ratio(ours, hand, args, rounds: int = 60, inner: int = 10) -> float:
-    """Median ratio over interleaved rounds."""
-    programs = [jax.jit(ours), jax.jit(hand)]
-    ratios = []
-    for n in range(rounds + 3):
-        times = [0.0, 0.0]
-        for which in (0, 1) if n % 2 else (1, 0):
-            start = time.perf_counter()
-            for _ in range(inner):
-                out = programs[which](*args)
-            jax.block_until_ready(out)
-            times[which] = time.perf_counter() - start
-        if n >= 3:
-            ratios.append(times[0] / times[1])
-    assert programs[0]._cache_size() == 1, "traced again"
-    return statistics.median(ratios)
-
-
 def equations(fn, args) -> int:
     """Of the jaxpr, those inside others too."""
 
@@ -210,5 +192,5 @@ def lines(name: str) -> int:
 if __name__ == "__main__":
     for name, (ours, hand, args) in pairs().items():
         count = ", ".join(f"{file} {lines(file)}" for file in FILES[name])
-        print(f"{name}: step, ours / by hand = {ratio(ours, hand, args):.3f}; "
-              f"equations {equations(ours, args)} / {equations(hand, args)}; lines: {count}")  # fmt: skip
+        print(f"{name}: {compare(ours, hand, args)}; "
+              f"equations {equations(ours, args)} / {equations(hand, args)}; lines: {count}", flush=True)  # fmt: skip
