@@ -61,12 +61,24 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """A submodule that was running: its path and class, which of its calls it is, and the line of its forward."""
+
+    path: str
+    cls: str
+    times: int = 0
+    source: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True)
 class Call:
     """One operator: ``name = op(*args, **kwargs)``.
 
     ``path`` and ``cls`` are the dotted path and the class of the submodule that called it, ``source`` the line of the
     user's code (``file:line``) with its text in ``code``. ``shape`` and ``dtype`` describe the result where it is one
-    tensor; a length that is not fixed reads as its symbol.
+    tensor; a length that is not fixed reads as its symbol. ``frames`` are the submodules that were running, the model
+    first.
     """
 
     name: str
@@ -79,6 +91,7 @@ class Call:
     code: str = ""
     shape: tuple[Any, ...] | None = None
     dtype: str | None = None
+    frames: tuple[Frame, ...] = ()
 
 
 @dataclass(frozen=True)

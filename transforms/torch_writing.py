@@ -1,6 +1,5 @@
 """Writes an exported graph of torch down as a `Program`, which knows nothing of torch."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from purenn.errors import refusal
 from purenn.state import as_numpy_or_jax
 from transforms.torch_dtypes import numpy_dtype
+from transforms.torch_frames import frames_of, innermost_user_line
 from transforms.torch_gradients import NAMESPACE, CustomFunction
 from transforms.torch_program import Body, Call, Dim, Input, Program, Ref
 from transforms.torch_trees import Structure
@@ -102,7 +102,9 @@ class Writer:
 
     def _instance_norm_update(self, call: Call) -> list[Call]:
         """Its schema hides that the running statistics change."""
-        place: dict[str, Any] = {"path": call.path, "cls": call.cls, "source": call.source, "code": call.code}
+        place: dict[str, Any] = {
+            name: getattr(call, name) for name in ("path", "cls", "source", "code", "frames")
+        }  # fmt: skip
         statistics = [self._written.get(self._targets.get(ref.name, ""), ref) for ref in call.args[3:5]]
         args = (*call.args[:3], *statistics, *call.args[6:8])
         update = Call(f"{call.name}_update", "purenn.instance_norm_update", args, {}, **place)
@@ -287,18 +289,10 @@ def _dim(size: Any, ranges: Mapping[Any, Any]) -> Dim:
 
 
 def _origin(node: Any) -> dict[str, Any]:
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    path, cls = stack[-1] if stack else ("", "")
-    source, code = _user_frame(node.meta.get("stack_trace") or "")
-    cls = cls if isinstance(cls, str) else f"{cls.__module__}.{cls.__qualname__}"
-    return {"path": path.removeprefix("L['self']").lstrip("."), "cls": cls, "source": source, "code": code}
-
-
-def _user_frame(trace: str) -> tuple[str, str]:
-    """The innermost line that is not torch's own."""
-    frames = re.findall(r'File "(.+?)", line (\d+), in .*\n\s+(.*)', trace)
-    users = [frame for frame in frames if "/torch/" not in frame[0].replace("\\", "/")] or frames
-    return (f"{users[-1][0]}:{users[-1][1]}", users[-1][2].strip()) if users else ("", "")
+    frames = frames_of(node)
+    path, cls = (frames[-1].path, frames[-1].cls) if frames else ("", "")
+    source, code = innermost_user_line(node)
+    return {"path": path, "cls": cls, "source": source, "code": code, "frames": frames}
 
 
 def _result(node: Any) -> dict[str, Any]:
