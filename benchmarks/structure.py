@@ -24,21 +24,58 @@ block = L.TransformerEncoderLayer(WIDTH, 4, 4 * WIDTH, dropout=0.0, batch_first=
 x = jax.random.normal(KEY, (4, 32, WIDTH))
 
 
-def compiling(model) -> float:
-    """Processor time to trace and compile value and gradient."""
-    fn = transforms.value_and_grad(model, lambda m, x: (m(x) ** 2).mean())
-    shapes = jax.eval_shape(model.init, KEY)
+def loss_of(out):
+    return (out**2).mean()
+
+
+def by_hand(params, buffers, x):
+    """The layers under ``lax.scan`` of jax itself: the floor."""
+    layers = params[f"0:{LAYERS}"]
+    return jax.lax.scan(lambda x, layer: (block.apply(layer, {}, x)[0], None), x, layers)[0], buffers
+
+
+def programs():
+    """By name: the function of value or of value and gradient, and shapes of the arrays."""
+    one, found = L.Sequential(block), transforms.scan(L.Sequential(*[block] * LAYERS), where="*")
+    models = {"one layer": one, "scan": transforms.scan(block, LAYERS), "scan, found": found}
+    applies = {name: (model.apply, jax.eval_shape(model.init, KEY)) for name, model in models.items()}
+    applies["lax.scan by hand"] = by_hand, applies["scan"][1]
+    for name, (apply, shapes) in applies.items():
+
+        def forward(params, buffers, x, apply=apply):
+            return loss_of(apply(params, buffers, x)[0])
+
+        yield name, "forward", forward, shapes
+        yield name, "value and gradient", jax.value_and_grad(forward), shapes
+
+
+def compiling(fn, shapes) -> tuple[float, float, float]:
+    """Processor time to trace, to lower and to compile, with nothing known from before."""
     jax.clear_caches()
-    start = time.process_time()
-    jax.jit(fn).lower(*shapes, x).compile()
-    return time.process_time() - start
+    times = [time.process_time()]
+    traced = jax.jit(lambda *args: fn(*args)).trace(*shapes, x)
+    times.append(time.process_time())
+    lowered = traced.lower()
+    times.append(time.process_time())
+    lowered.compile()
+    times.append(time.process_time())
+    return times[1] - times[0], times[2] - times[1], times[3] - times[2]
 
 
 def scans() -> None:
     """48 layers in one body: trace and compile, and the numbers, against one layer and unrolled ones."""
-    one, many = L.Sequential(block), transforms.scan(block, LAYERS)
-    ratios = [compiling(many) / compiling(one) for _ in range(3)]
-    print(f"scan of {LAYERS} layers: trace + compile {statistics.median(ratios):.2f} of one layer")
+    cases = list(programs())
+    taken = {(name, what): [] for name, what, _, _ in cases}
+    for _ in range(3):
+        for name, what, fn, shapes in cases:
+            taken[name, what].append(compiling(fn, shapes))
+    for (name, what), times in taken.items():
+        ratios = [sum(mine) / sum(one) for mine, one in zip(times, taken["one layer", what], strict=True)]
+        trace, lower, build = (statistics.median(part) for part in zip(*times, strict=True))
+        print(
+            f"{LAYERS} layers, {name}, {what}: {statistics.median(ratios):.2f} of one layer "
+            f"(trace {trace:.2f} s, lower {lower:.2f} s, compile {build:.2f} s)"
+        )
     with jax.enable_x64(True):
         wide = x.astype(jnp.float64)
         unrolled = L.Sequential(*[block] * 12)
