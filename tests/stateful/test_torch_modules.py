@@ -18,6 +18,8 @@ COVERED = [info for cls, info in CLASSES.items() if hasattr(nn, cls.__name__)]
 # Factors on the tolerance: torch's own gradient in float32 is 7e-5 from that in float64, ours 2e-6.
 ROUGH = {"CTCLoss": 10.0}
 QUICK = 10  # samples of each class and mode in the quick law
+COSTLY = dict.fromkeys(["Transformer", "TransformerEncoder", "TransformerDecoder"], 3)  # a program takes seconds
+COSTLY |= dict.fromkeys(["TransformerEncoderLayer", "TransformerDecoderLayer"], 4)
 ids = lambda info: info.module_cls.__name__  # noqa: E731
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -163,7 +165,7 @@ def check(info, count=None):
 
 @pytest.mark.parametrize("info", COVERED, ids=ids)
 def test_a_spread_of_samples(info):
-    check(info, QUICK)
+    check(info, COSTLY.get(info.module_cls.__name__, QUICK))
 
 
 @pytest.mark.sweep
