@@ -3,7 +3,7 @@
 from purenn import functional, init, layers, tree
 from purenn._version import __version__
 from purenn.checks import checked
-from purenn.files import CheckpointError, load_safetensors, save_safetensors
+from purenn.files import CheckpointError, load_named, load_safetensors, save_safetensors
 from purenn.model import Buffers, Model, Params, bind, buffer, compose, param, structure
 from purenn.state import load_state_dict, state_dict
 
@@ -20,6 +20,7 @@ __all__ = [
     "functional",
     "init",
     "layers",
+    "load_named",
     "load_safetensors",
     "load_state_dict",
     "param",

@@ -7,6 +7,7 @@ for each new shape would cost far more than the numbers themselves.
 
 import functools
 import zlib
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -56,6 +57,54 @@ def fold_name(rng: jax.Array, name: str) -> jax.Array:
         A typed key.
     """
     return jax.random.fold_in(rng, name_hash(name))
+
+
+class Keys:
+    """The keys of the draws in one call, by name; a name that comes again is numbered: ``dropout``, ``dropout_1``.
+
+    >>> import jax
+    >>> keys = Keys(jax.random.key(0))
+    >>> keys("dropout") != keys("dropout")
+    Array(True, dtype=bool)
+    """
+
+    def __init__(self, rng: Any, left_out: Collection[str] = ()):
+        self._rng = None if rng is None else as_key("Keys", rng)
+        self._left_out = frozenset(left_out)
+        self._counts: dict[str, int] = {}
+
+    def __call__(self, name: str) -> jax.Array | None:
+        """The next key of a name.
+
+        Args:
+            name: of the draw.
+
+        Returns:
+            A typed key; None where there is no key at all.
+        """
+        return None if self._rng is None else fold_name(self._rng, self._numbered(name))
+
+    def required(self, name: str) -> jax.Array:
+        """The next key of a name, where a draw cannot do without.
+
+        Args:
+            name: of the draw.
+
+        Returns:
+            A typed key.
+
+        Errors:
+            ValueError where there is none.
+        """
+        return fold_name(as_key(name, self._rng), self._numbered(name))
+
+    def _numbered(self, name: str) -> str:
+        while True:
+            count = self._counts.get(name, 0)
+            self._counts[name] = count + 1
+            numbered = f"{name}_{count}" if count else name
+            if numbered not in self._left_out:
+                return numbered
 
 
 def name_hash(name: str) -> np.uint32:

@@ -31,6 +31,7 @@ from transforms.rematerialization import remat
 from transforms.retracing import assert_max_traces, explain_retrace
 from transforms.scaling import LossScale, LossScaling
 from transforms.scanning import scan
+from transforms.source.generating import to_source
 from transforms.summarizing import summary
 from transforms.torch_ops.registry import register_op
 from transforms.torch_state import to_torch
@@ -95,6 +96,7 @@ __all__ = [
     "start_average",
     "summary",
     "tie",
+    "to_source",
     "to_torch",
     "train_step",
     "unfreeze",

@@ -2,5 +2,6 @@
 
 from purenn.files.arrays import load_safetensors, save_safetensors
 from purenn.files.error import CheckpointError
+from purenn.files.named import load_named
 
-__all__ = ["CheckpointError", "load_safetensors", "save_safetensors"]
+__all__ = ["CheckpointError", "load_named", "load_safetensors", "save_safetensors"]
