@@ -16,6 +16,7 @@ from transforms.torch_gradients import NAMESPACE, keep_gradients, restore_gradie
 from transforms.torch_mutation import drop_idle_dropout, make_plain
 from transforms.torch_ops import OPERATORS
 from transforms.torch_program import Program, without_dead_calls
+from transforms.torch_whole import check_packed, keep_whole
 from transforms.torch_writing import CHECKS, Writer, operator_name
 
 
@@ -35,8 +36,9 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_sh
     Errors:
         What torch.export raises where it cannot export the module.
     """
-    with _mode(module, train), _quiet(), keep_gradients() as custom:
+    with _mode(module, train), _quiet(), keep_whole(), keep_gradients() as custom:
         exported = _export(module, args, kwargs, dynamic_shapes)
+        check_packed(exported.graph_module.graph)
         program = Writer(exported.graph_module, custom, trace).program(exported, module)
     return without_dead_calls(program)
 

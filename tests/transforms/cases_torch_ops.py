@@ -687,6 +687,8 @@ RANDOM: dict = {
 # What only a model can call: bodies of control flow, rewritten operators, lengths that values decide.
 IN_MODELS = (
     "cond", "while_loop", "scan", "map_impl", "map", "associative_scan",
+    "purenn_whole.ctc_loss.default", "purenn_whole.gaussian_nll_loss.default", "purenn_whole.pack.default",
+    "purenn_whole.pad_packed.default", "purenn_whole.recurrent.default",
     "purenn.custom_function", "purenn.instance_norm_update", "purenn.as_strided", "aten.nonzero.default",
     "aten.where.default", "aten.argwhere.default", "aten.nonzero_numpy.default", "aten.masked_select.default",
     "aten.unique_consecutive.default", "aten._unique2.default", "transformers.grouped_mm_fallback.default",

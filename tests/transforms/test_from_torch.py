@@ -123,6 +123,26 @@ class Recurrent(nn.Module):
         return self.weighted(self.spectral(y))
 
 
+class Whole(nn.Module):
+    """What torch.export cannot take by itself: packed sequences, losses and layers that look at values."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 2, 2, batch_first=True, bidirectional=True)
+        self.gru = nn.GRU(4, 4)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 4, 0.0, batch_first=True), 1)
+
+    def forward(self, x, lengths):
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        packed, (_, c) = self.lstm(packed)
+        packed, h = self.gru(packed._replace(data=torch.tanh(packed.data)))
+        y, ends = nn.utils.rnn.pad_packed_sequence(packed, True, padding_value=-1.0, total_length=6)
+        y = self.encoder(y, torch.ones(6, 6).triu(1).bool())
+        targets = torch.ones(3, 1, dtype=torch.long)
+        loss = nn.functional.ctc_loss(y.log_softmax(-1).transpose(0, 1), targets, lengths, targets[:, 0])
+        return y, ends, c, h, loss, nn.functional.gaussian_nll_loss(y, h[-1][:, None], y.exp())
+
+
 class Mixed(nn.Module):
     """Arguments and results in nests; complex numbers, Fourier, places and order."""
 
@@ -143,6 +163,7 @@ MODELS = {
     "custom": (Custom, lambda: (torch.randn(4, 3),), {}),
     "flow": (Flow, lambda: (torch.randn(2, 3),), {}),
     "recurrent": (Recurrent, lambda: (torch.randint(0, 5, (6, 2)),), {}),
+    "whole": (Whole, lambda: (torch.randn(3, 5, 3), torch.tensor([2, 5, 3])), {}),
     "mixed": (Mixed, lambda: ((torch.randn(3, 4), torch.eye(2) * 2),), {"scale": 2.0}),
 }
 _converted: dict = {}
@@ -195,6 +216,26 @@ def test_values_and_gradients_equal_torch(name):
     assert set(flatten(gradients)) == set(trained)
     for path, gradient in flatten(gradients).items():
         assert_close(gradient, trained[path].grad, scale=5.0, what=path)
+
+
+def test_what_reads_past_the_ends_of_packed_sequences_is_refused():
+    class Sum(nn.Module):
+        def forward(self, x, lengths):
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths)
+            return packed.batch_sizes[1] if lengths.shape[0] == 1 else packed.data.sum(0)
+
+    with pytest.raises(NotImplementedError, match=r"functions of each step alone, got operator=.aten\.sum\.dim"):
+        transforms.from_torch(Sum(), (torch.ones(4, 2, 3), torch.tensor([4, 2])))
+    with pytest.raises((NotImplementedError, ValueError), match="from_torch: batch_sizes must not be read, got step=1"):
+        transforms.from_torch(Sum(), (torch.ones(4, 1, 3), torch.tensor([4])))
+
+
+def test_recurrent_layers_take_any_number_of_steps():
+    net = nn.GRU(2, 3, bidirectional=True).eval()
+    model = transforms.from_torch(net, (torch.ones(4, 2, 2),), dynamic_shapes=({0: torch.export.Dim("t")},))
+    x = torch.randn(6, 2, 2)
+    out, _ = model.apply(*model.init(), x.numpy())
+    assert_close(out, net(x), scale=5.0)
 
 
 def test_an_embedded_while_loop_runs():

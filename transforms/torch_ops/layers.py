@@ -194,6 +194,39 @@ register_op("aten.gru.input", random=True)(_recurrent(F.gru))
 register_op("aten.rnn_tanh.input", random=True)(_recurrent(F.rnn_tanh))
 register_op("aten.rnn_relu.input", random=True)(_recurrent(F.rnn_relu))
 
+_NETWORKS: dict[str, Callable[..., Any]] = {
+    "lstm": F.lstm, "gru": F.gru, "rnn_tanh": F.rnn_tanh, "rnn_relu": F.rnn_relu
+}  # fmt: skip
+
+
+@register_op("purenn_whole.recurrent.default", random=True)
+def _recurrent_whole(
+    mode: str, input: Any, lengths: Any, hx: Any, params: Any, has_biases: bool, num_layers: int, dropout: float,
+    train: bool, bidirectional: bool, batch_first: bool, *, rng: Any,
+) -> Any:  # fmt: skip
+    """Any recurrent layer; with ``lengths``, ``input`` are the rows of a packed sequence."""
+    x = input if lengths is None else input.reshape(-1, lengths.shape[0], input.shape[-1])
+    state = tuple(hx) if mode == "lstm" else hx[0]
+    options = (has_biases, num_layers, dropout, train, bidirectional, batch_first)
+    out, *last = _NETWORKS[mode](x, state, params, *options, lengths=lengths, rng=rng)
+    return [out if lengths is None else out.reshape(-1, out.shape[-1]), *last]
+
+
+@register_op("purenn_whole.pack.default")
+def _pack(input: Any, lengths: Any, batch_first: bool) -> Any:  # torch's name
+    x = input.swapaxes(0, 1) if batch_first else input  # (L, N, *)
+    return x.reshape(-1, *x.shape[2:])
+
+
+@register_op("purenn_whole.pad_packed.default")
+def _pad_packed(data: Any, lengths: Any, batch_first: bool, padding_value: float, total_length: Any) -> Any:
+    x = data.reshape(-1, lengths.shape[0], *data.shape[1:])  # (L, N, *)
+    x = jnp.pad(x, [(0, total_length - x.shape[0]), *[(0, 0)] * (x.ndim - 1)])
+    valid = jnp.arange(total_length)[:, None] < lengths
+    x = jnp.where(valid.reshape(*valid.shape, *[1] * (x.ndim - 2)), x, jnp.asarray(padding_value, x.dtype))
+    return x.swapaxes(0, 1) if batch_first else x
+
+
 register_op("aten.gru_cell.default")(F.gru_cell)
 register_op("aten.rnn_tanh_cell.default")(F.rnn_tanh_cell)
 register_op("aten.rnn_relu_cell.default")(F.rnn_relu_cell)

@@ -67,5 +67,7 @@ def _ctc(
     return F.ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, REDUCTIONS[reduction], zero_infinity)
 
 
+register_op("purenn_whole.ctc_loss.default")(F.ctc_loss)
+register_op("purenn_whole.gaussian_nll_loss.default")(F.gaussian_nll_loss)
 register_op("aten.cosine_similarity.default")(F.cosine_similarity)
 register_op("aten.pairwise_distance.default")(F.pairwise_distance)
