@@ -328,18 +328,36 @@ op("scatter_add", t(2, 4), 1, ints(2, 5, high=4), t(2, 6), grad=False)
 op("scatter_add", t(2, 4), 1, ints(2, 5, high=4), t(2, 5))
 op("scatter.reduce", t(2, 4), 1, W, t(2, 3), kw={"reduce": "add"}, grad=False)
 op("scatter.value_reduce", t(2, 4), 1, W, 2.0, kw={"reduce": "multiply"}, grad=False)
+op(
+    "scatter_reduce.two",
+    v([[1.0, 0.0], [2.0, 3.0]]),
+    1,
+    v([[0, 0], [1, 0]], "int32"),
+    v([[0.0, 2.0], [0.5, 3.0]]),
+    "prod",
+)
 for how in ("sum", "prod", "mean", "amax", "amin"):
     for self_too in (True, False):
-        # jax has no gradient of products that are scattered
-        op("scatter_reduce.two", t(2, 4), 1, W, t(2, 3), how, kw={"include_self": self_too}, grad=how != "prod")
+        op("scatter_reduce.two", t(2, 4), 1, W, t(2, 3), how, kw={"include_self": self_too})
 op("index_reduce", t(4, 3), 0, v([0, 2, 0], "int32"), t(3, 3), "amax", grad=False)
 op("index_reduce", t(4, 3), 0, v([0, 2, 0], "int32"), t(3, 3), "mean", kw={"include_self": False}, grad=False)
+op("index_reduce", t(4, 3), 0, v([0, 2, 0], "int32"), t(3, 3), "prod")
 op("index_add", t(4, 3), 0, v([0, 2, 0], "int32"), t(3, 3), kw={"alpha": 2})
 op("index_copy", t(4, 3), 0, v([0, 2], "int32"), t(2, 3))
 op("index_fill.int_Scalar", t(4, 3), 0, v([0, 2], "int32"), 1.5)
 op("index_fill.int_Tensor", t(4, 3), 0, v([0, 2], "int32"), t())
 op("masked_scatter", t(2, 3), B, t(6))
 op("nonzero_static", IDX, kw={"size": 4, "fill_value": -1})
+
+# quantisation
+STEP, ZERO = v([0.1]), v([1], "int32")
+op("fake_quantize_per_tensor_affine fake_quantize_per_tensor_affine_cachemask", X, 0.1, 1, -8, 7)
+op("fake_quantize_per_tensor_affine.tensor_qparams", X, STEP, ZERO, -8, 7, slopes=1)
+op("_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", X, STEP, ZERO, v([1], "int32"), -8, 7, slopes=1)
+op(
+    "fake_quantize_per_channel_affine fake_quantize_per_channel_affine_cachemask",
+    X, v([0.1, 0.2, 0.3]), v([0.0, 1.0, 2.0]), 1, -8, 7, slopes=1, half=False,
+)  # fmt: skip
 
 # products
 op("linear", t(2, 3), t(4, 3), t(4))
@@ -563,7 +581,7 @@ op("linalg_matrix_norm", t(3, 4), 2, scale=5.0, **FLAGS)
 op("linalg_matrix_norm.str_ord", t(3, 4), "fro", **FLAGS)
 op("linalg_cond", WELL, **FLAGS)
 op("linalg_cond.p_str", WELL, "fro", scale=5.0, grad=False, **FLAGS)
-op("linalg_householder_product", t(4, 3), t(3), scale=5.0, grad=False, **FLAGS)
+op("linalg_householder_product", t(4, 3), t(3), scale=5.0, **FLAGS)
 op("linalg_tensorinv", t(4, 2, 2), 1, scale=50.0, **FLAGS)
 op("linalg_tensorsolve", t(2, 2, 4), t(2, 2), scale=50.0, **FLAGS)
 

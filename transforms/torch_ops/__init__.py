@@ -14,6 +14,7 @@ from transforms.torch_ops import (
     losses,
     order,
     products,
+    quantize,
     random,
     reduce,
     shape,
@@ -24,6 +25,6 @@ from transforms.torch_ops.registry import OPERATORS, Operator, register_op
 
 __all__ = [
     "OPERATORS", "Operator", "activation", "compare", "complexes", "control_flow", "creation", "elementwise", "fft",
-    "index", "layers", "linalg", "losses", "order", "products", "random", "reduce", "register_op", "shape", "symbolic",
-    "vision",
+    "index", "layers", "linalg", "losses", "order", "products", "quantize", "random", "reduce", "register_op", "shape",
+    "symbolic", "vision",
 ]  # fmt: skip

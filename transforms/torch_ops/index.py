@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from purenn.errors import refusal
 from transforms.torch_ops.promotion import as_dtype, length, lengths, long
 from transforms.torch_ops.registry import register_op
+from transforms.torch_ops.scattered_products import multiplied
 
 
 def _bounds(n: Any, start: Any, end: Any) -> tuple[Any, Any]:
@@ -203,9 +204,8 @@ def _scatter_add(self: Any, dim: int, index: Any, src: Any) -> Any:
 
 @register_op("aten.scatter.reduce", "aten.scatter.value_reduce")
 def _scatter_reduced(self: Any, dim: int, index: Any, src: Any, *, reduce: str) -> Any:
-    at = self.at[places(index, dim)]
-    values = _source(src, index, self.dtype)
-    return at.add(values) if reduce == "add" else at.multiply(values)
+    where, values = places(index, dim), _source(src, index, self.dtype)
+    return self.at[where].add(values) if reduce == "add" else _product(self, where, values)
 
 
 @register_op("aten.scatter_reduce.two")
@@ -228,7 +228,7 @@ def _reduced(self: Any, where: Any, values: Any, reduce: str, include_self: bool
         case "sum":
             return at.add(values)
         case "prod":
-            return at.multiply(values)
+            return _product(start, where, values)
         case "amax":
             return at.max(values)
         case "amin":
@@ -237,6 +237,12 @@ def _reduced(self: Any, where: Any, values: Any, reduce: str, include_self: bool
     count = jnp.where(include_self, ones, jnp.ones_like(self).at[where].set(0)).at[where].add(1)
     total = at.add(values)
     return total / count if jnp.issubdtype(self.dtype, jnp.inexact) else total // count
+
+
+def _product(start: Any, where: tuple[Any, ...], values: Any) -> Any:
+    if jnp.issubdtype(start.dtype, jnp.inexact) and jnp.ndim(values):
+        return multiplied(start, where, values)
+    return start.at[where].multiply(values)
 
 
 def _neutral(reduce: str, dtype: Any) -> Any:

@@ -274,8 +274,27 @@ def _cond(self: Any, p: Any = None) -> Any:
 
 
 @register_op("aten.linalg_householder_product.default")
+@jax.custom_jvp
 def _householder_product(input: Any, tau: Any) -> Any:  # torch's name
     return jax.lax.linalg.householder_product(input, tau)
+
+
+@_householder_product.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    return _householder_product(*primals), jax.jvp(_reflections, primals, tangents)[1]
+
+
+def _reflections(input: Any, tau: Any) -> Any:
+    """The same product, one reflection after another: ``Q - tau v v^H Q`` from the last v to the first."""
+    m, n = input.shape[-2:]
+    v = jnp.moveaxis(jnp.tril(input, -1) + jnp.eye(m, n, dtype=input.dtype), -1, 0)[: tau.shape[-1], ..., None]
+
+    def reflect(Q: Any, now: Any) -> Any:
+        v, t = now  # (*, m, 1), (*)
+        return Q - t[..., None, None] * v * (jnp.conj(v).swapaxes(-1, -2) @ Q), None
+
+    start = jnp.broadcast_to(jnp.eye(m, n, dtype=input.dtype), input.shape)
+    return jax.lax.scan(reflect, start, (v, jnp.moveaxis(tau, -1, 0)), reverse=True)[0]
 
 
 @register_op("aten.linalg_tensorinv.default")
