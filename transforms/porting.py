@@ -157,7 +157,8 @@ def from_torch(
 
     Errors:
         TypeError for what is no torch module or no tuple; NotImplementedError that lists every operator that is not
-        covered, with its place in the source; what torch.export raises where it cannot export the evaluation mode.
+        covered, with its place in the source; ValueError with what torch said where it cannot export the evaluation
+        mode.
 
     Torch:
         A forward that writes into its input gives its result, and the input stays as it is.
@@ -194,7 +195,7 @@ def _training(module: Any, given: tuple[Any, Any], dynamic_shapes: Any) -> Progr
         return trace(module, *given, dynamic_shapes, train=True)
     except NotImplementedError:
         raise
-    except Exception as error:  # torch.export raises errors of many kinds; the reason is kept for train=True
+    except Exception as error:  # whatever it is, the evaluation mode is there; the reason is kept for train=True
         return f"{type(error).__name__}: {error}"
 
 

@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from transforms.torch_capturing import captured, untouched
 from transforms.torch_gradients import NAMESPACE, keep_gradients, restore_gradients
 from transforms.torch_mutation import drop_idle_dropout, make_plain
+from transforms.torch_objects import known_objects
 from transforms.torch_ops import OPERATORS
 from transforms.torch_program import Program, without_dead_calls
 from transforms.torch_whole import check_packed, keep_whole
@@ -24,7 +26,7 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_sh
     """Exports a torch module in one mode.
 
     Args:
-        module: torch.nn.Module; its modes are left as they were.
+        module: torch.nn.Module; it is left as it was.
         args: torch tensors and Python values, in any nest.
         kwargs: likewise.
         dynamic_shapes: as torch.export.export takes it.
@@ -34,9 +36,15 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_sh
         The program; it may have operators that are not covered.
 
     Errors:
-        What torch.export raises where it cannot export the module.
+        ValueError with what torch said, where it cannot export the module.
     """
-    with _mode(module, train), _quiet(), keep_whole(), keep_gradients() as custom:
+    with (
+        _mode(module, train),
+        _quiet(),
+        known_objects(module, (args, kwargs)),
+        keep_whole(),
+        keep_gradients() as custom,
+    ):
         exported = _export(module, args, kwargs, dynamic_shapes)
         check_packed(exported.graph_module.graph)
         program = Writer(exported.graph_module, custom, trace).program(exported, module)
@@ -48,7 +56,7 @@ def _export(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_
     import torch
 
     with torch.enable_grad():
-        exported = torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes, strict=False)
+        exported = captured(module, args, kwargs, dynamic_shapes)
         restore_gradients(exported)
         if not make_plain(exported) or _uncovered(exported):
             drop_idle_dropout(exported)
@@ -84,14 +92,10 @@ def _graphs(exported: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def _mode(module: Any, train: bool) -> Iterator[None]:
-    """Every submodule in one mode, and back afterwards."""
-    before = {submodule: submodule.training for submodule in module.modules()}
-    module.train(train)
-    try:
+    """Every submodule in one mode, and all as it was afterwards."""
+    with untouched(module):
+        module.train(train)
         yield
-    finally:
-        for submodule, training in before.items():
-            submodule.training = training
 
 
 @contextlib.contextmanager
