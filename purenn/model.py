@@ -116,11 +116,17 @@ class Leaf:
     parameter: bool = True  # declared as one; a frozen one is not trained, but stands where it stood
     norm: bool = False  # scale or shift of a normaliser, which low precision leaves in the dtype of reductions
     layer_axes: tuple[int, ...] = ()  # the axes of like layers kept stacked, the outer first (see purenn.layering)
+    stacks: int = 0  # how many of the first axes are those of members or layers, each with such an array of its own
 
     def times(self, n: int, layers: bool = False) -> "Leaf":
         """The declaration of n such arrays in one, along a new first axis, be it members or layers."""
         axes = tuple(axis + 1 for axis in self.layer_axes)
-        return replace(self, shape=(n, *self.shape), initializer=None, layer_axes=(0, *axes) if layers else axes)
+        axes = (0, *axes) if layers else axes
+        return replace(self, shape=(n, *self.shape), initializer=None, layer_axes=axes, stacks=self.stacks + 1)
+
+    def one(self) -> "Leaf":
+        """The declaration of one such array, where members or layers have theirs in one."""
+        return replace(self, shape=self.shape[self.stacks :], layer_axes=(), stacks=0)
 
     def draw(self, rng: Any) -> jax.Array:
         """The array, from this key."""

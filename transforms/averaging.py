@@ -1,7 +1,7 @@
 """ema: an exponential moving average of the weights, as a model and as two pure functions beside one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -149,7 +149,14 @@ class Averaged(Rewriting):
         """Lists the model's leaves, and the averages among the buffers."""
         tree = structure(self.model)
         averages = {
-            path: Leaf(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32), trainable=False, parameter=False)
+            path: replace(
+                leaf,
+                dtype=jnp.promote_types(leaf.dtype, jnp.float32),
+                initializer=None,
+                trainable=False,
+                parameter=False,
+                norm=False,
+            )
             for path, leaf in trained_leaves(tree).items()
         }
         count = Leaf((), jnp.dtype(jnp.int32), trainable=False, parameter=False)

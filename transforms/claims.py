@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,14 +25,24 @@ class Claim:
         path: of the weight in the plain model.
         chain: parametrizations, fitted to the weight.
         raws: names and declarations of the arrays that the first one takes.
+        stack: axes of members or layers, each of which has such a weight, and is computed by itself.
+        layer_axes: which of them are those of layers, as in `Leaf`.
     """
 
     path: str
     chain: tuple[Parametrization, ...]
     raws: tuple[tuple[str, Leaf], ...] = ()
+    stack: tuple[int, ...] = ()
+    layer_axes: tuple[int, ...] = ()
 
     def leaves(self) -> dict[str, Leaf]:
         """What is kept in place of the weight, by path."""
+        if not self.stack:
+            return self._leaves()
+        axes: dict[str, Any] = {"layer_axes": self.layer_axes, "stacks": len(self.stack), "initializer": None}
+        return {path: replace(leaf, shape=(*self.stack, *leaf.shape), **axes) for path, leaf in self._leaves().items()}
+
+    def _leaves(self) -> dict[str, Leaf]:
         kept = {self._place(0, name, None): leaf for name, leaf in self.raws}
         for i, p in enumerate(self.chain):
             kept |= {self._place(i, name, i): leaf for name, leaf in flatten(p.structure()).items()}
@@ -50,8 +61,29 @@ class Claim:
             train: training or evaluation.
 
         Returns:
-            ``(weight, buffers)``: the weight, and the own buffers afterwards, by path.
+            ``(weight, buffers)``: the weight, in the dtype of what it comes from, and the own buffers afterwards, by
+            path.
         """
+
+        def one(own: Arrays, keys: Keys) -> tuple[Any, Arrays]:
+            return self._compute(own, keys, train)
+
+        return self._each(one, {path: arrays[path] for path in self._leaves()}, keys)
+
+    def _each(self, one: Callable[[Any, Keys], Any], arrays: Any, keys: Keys) -> Any:
+        """``one(arrays, keys)``, for each of the members or layers that have such a weight."""
+        if not self.stack:
+            return one(arrays, keys)
+
+        def over(sizes: tuple[int, ...], arrays: Any, key: Any) -> Any:
+            if not sizes:
+                return one(arrays, Keys.root(self.path, key))
+            inner = partial(over, sizes[1:])
+            return jax.vmap(inner)(arrays, None if key is None else jax.random.split(key, sizes[0]))
+
+        return over(self.stack, arrays, keys.own())
+
+    def _compute(self, arrays: Mapping[str, Any], keys: Keys, train: bool) -> tuple[Any, Arrays]:
         weights = [arrays[self._place(0, name, None)] for name, _ in self.raws]
         after: Arrays = {}
         for i, p in enumerate(self.chain):
@@ -59,7 +91,13 @@ class Claim:
             with located(self.path):
                 weights = [p.forward(m, *weights)]
             after |= {self._place(i, name, i): array for name, array in flatten(m.buffers).items()}
-        return weights[0], after
+        return self._in_dtype(weights[0], arrays), after
+
+    def _in_dtype(self, weight: Any, arrays: Mapping[str, Any]) -> Any:
+        """The weight in the dtype to which a transform around has cast the raw arrays; statistics keep theirs."""
+        given = [(arrays[self._place(0, name, None)].dtype, leaf.dtype) for name, leaf in self.raws]
+        cast = [dtype for dtype, declared in given if dtype != declared]
+        return weight.astype(jnp.result_type(*cast)) if cast else weight
 
     def start(self, weight: Any, keys: Keys, exact: bool, own: Mapping[str, Any] | None = None) -> Arrays:
         """Computes what is kept from the weight of the plain model.
@@ -74,6 +112,13 @@ class Claim:
         Returns:
             The arrays by path.
         """
+
+        def one(arrays: Any, keys: Keys) -> Arrays:
+            return self._start(arrays[0], arrays[1], keys, exact)
+
+        return self._each(one, (weight, own), keys)
+
+    def _start(self, weight: Any, own: Mapping[str, Any] | None, keys: Keys, exact: bool) -> Arrays:
         with located(self.path):
             bounds, raws = self._begin(weight, keys, exact, own)
             if exact and len(self.chain) > 1:
@@ -174,6 +219,7 @@ def claim(op: str, path: str, weight: Leaf, chain: tuple[Parametrization, ...]) 
     Errors:
         ValueError where two of them claim one name, or the chain gives another shape or dtype.
     """
+    stack, axes, weight = weight.shape[: weight.stacks], weight.layer_axes, weight.one()
     made = Claim(path, tuple(p.fit(weight) for p in chain))
     shape = jax.ShapeDtypeStruct(weight.shape, weight.dtype)
     raws = _shapes(lambda rng, w: _named(made._begin(w, Keys.root(op, rng), False)[1]), shape)
@@ -192,7 +238,7 @@ def claim(op: str, path: str, weight: Leaf, chain: tuple[Parametrization, ...]) 
         got = {"path": path, "shape": weight.shape, "dtype": str(weight.dtype)}
         got |= {"computed shape": given.shape, "computed dtype": str(given.dtype)}
         raise refusal(op, "a parametrization must keep the shape and dtype of the weight", got)
-    return made
+    return replace(made, stack=stack, layer_axes=axes)
 
 
 def _shapes(fn: Callable[..., Any], weight: jax.ShapeDtypeStruct) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def matrices(path: str, leaf: Leaf) -> bool:
         False for biases, and the weights of normalisations.
     """
     del path
-    return len(leaf.shape) > 1 and bool(jnp.issubdtype(leaf.dtype, jnp.floating))
+    return len(leaf.one().shape) > 1 and bool(jnp.issubdtype(leaf.dtype, jnp.floating))
 
 
 @dataclass(frozen=True)

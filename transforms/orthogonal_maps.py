@@ -63,7 +63,7 @@ class Orthogonal(Parametrization):
 
     def forward(self, m: Any, *args: Any, **kwargs: Any) -> jax.Array:
         """Computes the matrix."""
-        X, wide = _tall(args[0])
+        X, wide = _tall(args[0].astype(self.dtype))  # no decomposition takes 16 bits, which a transform around may give
         Q = _reflections(X) if self.orthogonal_map == "householder" else _rotation(X, self.orthogonal_map)
         if self.use_trivialization:
             Q = m.base @ Q

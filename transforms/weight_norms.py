@@ -149,7 +149,7 @@ class SpectralNorm(Parametrization):
 
     def forward(self, m: Any, *args: Any, **kwargs: Any) -> jax.Array:
         """Computes the weight; in training the vectors are improved first."""
-        (weight,) = args
+        weight = args[0].astype(self.dtype)  # that of the vectors, where a transform around casts weights alone
         if m.training:
             self.iterate(m, weight)
         return self.divide(m, weight)
