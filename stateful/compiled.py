@@ -1,7 +1,7 @@
 """nn.jit: the compiled object."""
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -44,6 +44,8 @@ class Compiled:
         module: to be compiled.
     """
 
+    traced_as: ClassVar[str] = "_run"  # for `transforms.explain_retrace`, as `traced_with` is
+
     def __init__(self, module: Module):
         self.__dict__.update(_module=module, _seen=-1, _plan=None, _draws={}, _program=None)
         # static: plan, tree of the arguments, what in it is no array
@@ -63,6 +65,22 @@ class Compiled:
         for i, value in zip(plan.state, after, strict=True):
             plan.cells[i].put(value)
         return out
+
+    def traced_with(self) -> dict[str, Any]:
+        """What a trace depends on besides the arguments.
+
+        Returns:
+            By name: the arrays, whether each is trained, and the mode and the number of changes of each module.
+        """
+        name = type(self._module).__name__
+        cells = dict(self._module._named_cells())
+        modules = {path or name: module for path, module in self._module.named_modules()}
+        return {
+            name: {path: cell.array() for path, cell in cells.items()},
+            "requires_grad": {path: is_trained(cell) for path, cell in cells.items()},
+            "training": {path: module.training for path, module in modules.items()},
+            "changes": {path: module._version for path, module in modules.items()},
+        }
 
     def _current_plan(self) -> _Plan:
         if self._seen != node.latest_change:

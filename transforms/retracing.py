@@ -20,7 +20,7 @@ def explain_retrace(fn: Callable[..., Any]) -> "Explained":
     """Makes a function that does the same, and keeps a reason for every trace after the first.
 
     Args:
-        fn: a jitted function, or one that will be: ``jax.jit(explain_retrace(fn))``.
+        fn: a jitted function or module, or a function that will be jitted: ``jax.jit(explain_retrace(fn))``.
 
     Returns:
         The function. ``traces`` counts, ``reasons`` has a text for each trace after the first: the path of each
@@ -44,7 +44,7 @@ def assert_max_traces(fn: Callable[..., Any], n: int) -> "Explained":
     """Makes a function that does the same, and fails when it is traced more than n times.
 
     Args:
-        fn: a jitted function, or one that will be: ``jax.jit(assert_max_traces(fn, 1))``.
+        fn: a jitted function or module, or a function that will be jitted: ``jax.jit(assert_max_traces(fn, 1))``.
         n: how often at most.
 
     Returns:
@@ -66,8 +66,10 @@ class Explained:
         self._op = "explain_retrace" if most is None else "assert_max_traces"
         if not callable(fn):
             raise refusal(self._op, "fn must be a function", {"type(fn)": type(fn).__name__}, kind=TypeError)
-        update_wrapper(self, fn)
+        update_wrapper(self, fn, updated=())
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
+        # an object that is jitted (nn.jit) says under which name jax traces it, and what that depends on: `traced_with`
+        self._heard_as = getattr(type(fn), "traced_as", self.__name__)
         self._fn, self._most = fn, most
         self._calls: list[dict[str, Any]] = []  # the first call, and each that was traced
         self.traces = 0
@@ -75,12 +77,12 @@ class Explained:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function."""
-        if not isinstance(self._fn, jax.stages.Wrapped):
+        if not isinstance(self._fn, jax.stages.Wrapped) and not hasattr(type(self._fn), "traced_with"):
             self._check_traced(args, kwargs)
             self._note(_described(self._fn, args, kwargs))
             return self._fn(*args, **kwargs)
         description = _described(self._fn, args, kwargs)  # before the call, which may take the arrays' memory
-        with _Listener(self.__name__) as heard:
+        with _Listener(self._heard_as) as heard:
             out = self._fn(*args, **kwargs)
         if heard.traced:
             self._note(description)
@@ -138,6 +140,8 @@ class _Listener:
 def _described(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """What a trace depends on, by the path of the argument."""
     named = _named(fn, args, kwargs)
+    if hasattr(type(fn), "traced_with"):
+        named |= fn.traced_with()  # type: ignore[attr-defined]
     leaves = jax.tree_util.tree_leaves_with_path(named)
     facts = {_written(path): _facts(leaf) for path, leaf in leaves}
     return {**facts, "": {"structure": jax.tree.structure(named)}}

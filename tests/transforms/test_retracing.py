@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+import stateful as nn
 import transforms
 from purenn import layers as L
 
@@ -148,6 +149,29 @@ def test_a_training_step_is_traced_once():
     assert step.traces == 1
     with refused(AssertionError, "batch: shape (8, 3) became (7, 3)"):
         step(state, jnp.ones((7, 3)))
+
+
+def test_a_jitted_module_says_what_its_program_depends_on():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))
+    explained = transforms.explain_retrace(nn.jit(net))
+    for _ in range(2):
+        explained(jnp.ones((5, 3)))
+    assert (explained.traces, explained.reasons) == (1, [])
+    explained(jnp.ones((6, 3)))
+    net[1].eval()
+    explained(jnp.ones((6, 3)))
+    net[0].requires_grad_(False)
+    explained(jnp.ones((6, 3)))
+    assert explained.traces == 4
+    assert explained.reasons[:2] == [
+        "args[0]: shape (5, 3) became (6, 3)",
+        "training['1']: static value True became False",
+    ]
+    assert "requires_grad['0.weight']: static value True became False" in explained.reasons[2]
+    limited = transforms.assert_max_traces(nn.jit(net), 1)
+    limited(jnp.ones((5, 3)))
+    with refused(AssertionError, "args[0]: shape (5, 3) became (7, 3)"):
+        limited(jnp.ones((7, 3)))
 
 
 def test_it_is_the_function_otherwise():
