@@ -13,6 +13,7 @@ from purenn.errors import refusal
 from purenn.model import Buffers, Model, Params, check_model, structure
 from purenn.recording import Recording
 from purenn.tree import Tree, Where, choose, matches
+from transforms.merging import Merge, merged_around
 from transforms.viewing import View
 
 
@@ -82,6 +83,10 @@ class _Passing(View):
     def structure(self) -> Tree:
         """Lists the model's leaves."""
         return structure(self.model)
+
+    def merge_inside(self, merge: Merge, params: Params, buffers: Buffers) -> tuple[Model, Params, Buffers]:
+        """Merges the model inside; see `transforms.merge`."""
+        return merged_around(self, merge, params, buffers)
 
     def enter(self, params: Params, buffers: Buffers, rng: Any, train: bool) -> tuple[Params, Buffers, None]:
         """Hands the arrays over."""

@@ -17,6 +17,7 @@ from purenn.errors import refusal
 from purenn.model import Buffers, Model, Params, check_model, structure
 from purenn.tree import Tree, flatten
 from transforms.liveness import Uses, uses_of
+from transforms.merging import Merge, merged_around
 from transforms.viewing import View
 
 
@@ -70,6 +71,10 @@ class Checked(View):
     def structure(self) -> Tree:
         """Lists the model's leaves."""
         return structure(self.model)
+
+    def merge_inside(self, merge: Merge, params: Params, buffers: Buffers) -> tuple[Model, Params, Buffers]:
+        """Merges the model inside; see `transforms.merge`."""
+        return merged_around(self, merge, params, buffers)
 
     def enter(self, params: Params, buffers: Buffers, rng: Any, train: bool) -> tuple[Params, Buffers, None]:
         """Shows what there is."""

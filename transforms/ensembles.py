@@ -14,6 +14,7 @@ from purenn.model import Buffers, Leaf, Model, Params, check_model, structure
 from purenn.random import as_key
 from purenn.state import load_state_dict, state_dict
 from purenn.tree import Tree, flatten, stack, unflatten
+from transforms.merging import Merge, merged_each
 
 
 def ensemble(model: Model, n: int, in_axes: Any = None) -> "Ensemble":
@@ -81,6 +82,10 @@ class Ensemble:
         """Lists the model's leaves with the axis of the members."""
         leaves: dict[str, Leaf] = flatten(structure(self.model))
         return unflatten({path: leaf.times(self.n) for path, leaf in leaves.items()})
+
+    def merge_inside(self, merge: Merge, params: Params, buffers: Buffers) -> tuple[Model, Params, Buffers]:
+        """Merges each member; see `transforms.merge`."""
+        return merged_each(self, merge, params, buffers)
 
     def stack(self, states: Sequence[Mapping[str, Any]]) -> tuple[Params, Buffers]:
         """Makes the arrays of the ensemble from models that were trained by themselves.

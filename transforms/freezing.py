@@ -1,11 +1,13 @@
 """freeze: weights that are not trained, and cost nothing in the step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from purenn.errors import refusal
 from purenn.model import Buffers, Model, Params, check_model, structure
 from purenn.tree import Tree, Where, combine, flatten, selected, unflatten
+from transforms.merging import Merge, sources_of
 from transforms.viewing import View, trained_leaves, untrained
 
 
@@ -84,6 +86,23 @@ class Frozen(View):
     def leave(self, buffers: Buffers, note: Tree) -> Buffers:
         """Takes the frozen arrays back."""
         return combine(buffers, note)
+
+    def merge_inside(self, merge: Merge, params: Params, buffers: Buffers) -> tuple[Model, Params, Buffers]:
+        """Merges the model inside, and freezes again; see `transforms.merge`."""
+        thawed, state, _ = self.enter(params, buffers, None, False)
+        plain, params, buffers = merge(self.model, thawed, state)
+        inner = trained_leaves(structure(self.model))
+        frozen = {path for path in trained_leaves(structure(plain)) if self._is_frozen(path, inner)}
+        if not frozen:
+            return plain, params, buffers
+        again = Frozen(plain, frozenset(frozen))
+        kept, rest = again._parts(params)
+        return again, rest, combine(buffers, kept)
+
+    def _is_frozen(self, path: str, inner: Mapping[str, Any]) -> bool:
+        """Whether an array of the plain model follows from frozen ones alone."""
+        sources = [source for source in sources_of(self.model, path) if source in inner]
+        return bool(sources) and self.paths.issuperset(sources)
 
     def _parts(self, tree: Tree) -> tuple[Tree, Tree]:
         flat = flatten(tree)

@@ -140,6 +140,10 @@ class Parametrized(Rewriting):
         trained = {path for path, leaf in flatten(self._order).items() if leaf.trainable}
         return self.arranged(*_divide(arrays, trained))
 
+    def sources(self, path: str) -> list[str]:
+        """Lists what a weight is computed from; see `Rewriting.sources`."""
+        return next(([*each.leaves()] for each in self.claims if each.path == path), [path])
+
     def structure(self) -> Tree:
         """Lists the model's leaves, and in place of the weights what they are computed from."""
         kept: dict[str, Leaf] = {}

@@ -12,6 +12,7 @@ from purenn.calling import through
 from purenn.errors import refusal
 from purenn.model import Buffers, Model, Params, check_model, structure
 from purenn.tree import Tree
+from transforms.merging import Merge, merged_around
 
 # Of jax.checkpoint_policies, those that are policies themselves; the others make one of their arguments.
 _POLICIES = (
@@ -74,3 +75,7 @@ class Remat:
     def structure(self) -> Tree:
         """Lists the model's leaves."""
         return structure(self.model)
+
+    def merge_inside(self, merge: Merge, params: Params, buffers: Buffers) -> tuple[Model, Params, Buffers]:
+        """Merges the model inside; see `transforms.merge`."""
+        return merged_around(self, merge, params, buffers)

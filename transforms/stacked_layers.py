@@ -15,6 +15,7 @@ from purenn.layering import stack_name
 from purenn.model import Buffers, Leaf, Model, Params, bind, structure
 from purenn.random import as_key, fold_name, name_hash
 from purenn.tree import Tree, flatten, stack, unflatten, unstack
+from transforms.merging import Merge, merged_each
 from transforms.viewing import View
 
 
@@ -72,6 +73,12 @@ class Scan:
         """Lists the layer's leaves with the axis of the layers."""
         leaves: dict[str, Leaf] = flatten(structure(self.model))
         return unflatten({f"{self.node}.{path}": leaf.times(len(self.names), True) for path, leaf in leaves.items()})
+
+    def merge_inside(self, merge: Merge, params: Params, buffers: Buffers) -> tuple[Model, Params, Buffers]:
+        """Merges each layer; see `transforms.merge`."""
+        arrays = self._layers("params", params), self._layers("buffers", buffers)
+        plain, params, buffers = merged_each(self, merge, *arrays)
+        return plain, {self.node: params} if params else {}, {self.node: buffers} if buffers else {}
 
     @cached_property
     def node(self) -> str:

@@ -77,6 +77,10 @@ class Tied(Rewriting):
         del rng
         return self._first(params), self.ordered(self._first(buffers))
 
+    def sources(self, path: str) -> list[str]:
+        """Lists the path that is kept; see `Rewriting.sources`."""
+        return [self.paths[0]] if path in self.paths else [path]
+
     def structure(self) -> Tree:
         """Lists the model's leaves, the tied ones once."""
         return self._without(structure(self.model))

@@ -444,7 +444,7 @@ EMBED = L.Sequential(L.Embedding(4, 3), L.Linear(3, 4), L.Linear(3, 4))
         (lambda: transforms.parametrize(net(), "0.weight", jnp.exp).from_plain(*net().init(KEY)), NotImplementedError, "Through: it has no right_inverse: no weight can be given to it."),
         (lambda: transforms.lora(net()).from_plain(*net().init(KEY)), ValueError, "LoRA.init: rng must be given, got rng=None."),
         (lambda: transforms.merge(net(), {}, {}), TypeError, "merge: model must be what parametrize, one of its cases, tie or ema gave, got type(model)='Sequential'. Undo transforms from the outermost inwards."),
-        (lambda: transforms.merge(transforms.freeze(transforms.lora(net()), "*"), {}, {}), TypeError, "merge: model must be what parametrize, one of its cases, tie or ema gave, got type(model)='Frozen'."),
+        (lambda: transforms.merge(transforms.precision(transforms.lora(net())), {}, {}), TypeError, "merge: model must be what parametrize, one of its cases, tie or ema gave, got type(model)='Precision'."),
         (lambda: transforms.unfreeze(transforms.lora(transforms.freeze(net(), "*"))), TypeError, "unfreeze: model must be what freeze gave, got type(model)='Parametrized'."),
         (lambda: transforms.weight_norm(net(), "0.bias", dim=1), IndexError, "weight_norm: dim must be an axis of the weight, got dim=1 and shape=(4,)."),
         (lambda: transforms.spectral_norm(net(), "0.weight", 0), ValueError, "spectral_norm: n_power_iterations must be positive, got n_power_iterations=0."),
@@ -480,6 +480,46 @@ EMBED = L.Sequential(L.Embedding(4, 3), L.Linear(3, 4), L.Linear(3, 4))
 def test_refusals(call, kind, words):
     with refused(kind, words):
         call()
+
+
+def block():
+    return L.Sequential(L.Linear(4, 4), L.Linear(4, 4))
+
+
+def adapted():
+    return transforms.lora(block(), rank=2)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "expected"),
+    [
+        (lambda: transforms.ensemble(adapted(), 2), lambda: transforms.ensemble(block(), 2)),
+        (
+            lambda: transforms.remat(transforms.checked(adapted())),
+            lambda: transforms.remat(transforms.checked(block())),
+        ),
+        (lambda: transforms.scan(adapted(), 2), lambda: transforms.scan(block(), 2)),
+        (lambda: transforms.freeze(adapted(), "1.*"), lambda: transforms.freeze(block(), "1.*")),
+        (lambda: transforms.freeze(adapted(), "*"), lambda: transforms.freeze(block(), "*")),
+        (lambda: transforms.freeze(adapted(), "*lora_A*"), block),
+        (
+            lambda: transforms.freeze(transforms.ensemble(transforms.scan(adapted(), 2), 2), ["*.0.lora*", "*.bias"]),
+            lambda: transforms.freeze(transforms.ensemble(transforms.scan(block(), 2), 2), ["*.0.weight", "*.bias"]),
+        ),
+        (
+            lambda: transforms.freeze(transforms.tie(block(), "0.bias", "1.bias"), "0.bias"),
+            lambda: transforms.freeze(block(), ["0.bias", "1.bias"]),
+        ),
+    ],
+)
+def test_merge_reaches_through_what_stands_around(wrap, expected):
+    model, plain = wrap(), expected()
+    arrays = jax.tree.map(lambda a: a + 1, model.init(KEY))
+    x = jnp.ones((5, 4))
+    merged, *theirs = transforms.merge(model, *arrays)
+    assert merged == plain
+    assert jax.tree.map(jnp.shape, tuple(theirs)) == jax.tree.map(jnp.shape, plain.init(KEY))
+    close(merged.apply(*theirs, x)[0], model.apply(*arrays, x)[0], 1e-4)
 
 
 def test_errors_name_the_weight():
