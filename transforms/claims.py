@@ -221,8 +221,12 @@ def claim(op: str, path: str, weight: Leaf, chain: tuple[Parametrization, ...]) 
     """
     stack, axes, weight = weight.shape[: weight.stacks], weight.layer_axes, weight.one()
     made = Claim(path, tuple(p.fit(weight) for p in chain))
-    shape = jax.ShapeDtypeStruct(weight.shape, weight.dtype)
-    raws = _shapes(lambda rng, w: _named(made._begin(w, Keys.root(op, rng), False)[1]), shape)
+    raws = _raws(op, made, weight)
+    for p in made.chain[1:]:
+        if len(_raws(op, Claim(path, (p,)), weight)) > 1:
+            got: dict[str, Any] = {"path": path, "parametrizations": [type(each).__name__ for each in chain]}
+            rule = f"{type(p).__name__}, which takes several arrays, must be the first of its weight"
+            raise refusal(op, rule, got)
     made = replace(made, raws=tuple((name, _raw(made.chain[0], weight, raw)) for name, raw in raws.items()))
     if len(made.leaves()) < made.count():
         names = [type(p).__name__ for p in chain]
@@ -241,8 +245,13 @@ def claim(op: str, path: str, weight: Leaf, chain: tuple[Parametrization, ...]) 
     return replace(made, stack=stack, layer_axes=axes)
 
 
-def _shapes(fn: Callable[..., Any], weight: jax.ShapeDtypeStruct) -> dict[str, Any]:
-    return jax.eval_shape(fn, jax.random.key(0), weight)
+def _raws(op: str, made: Claim, weight: Leaf) -> dict[str, Any]:
+    """The shapes of the arrays that the first of a chain takes."""
+
+    def begin(rng: Any, weight: Any) -> Arrays:
+        return _named(made._begin(weight, Keys.root(op, rng), False)[1])
+
+    return jax.eval_shape(begin, jax.random.key(0), jax.ShapeDtypeStruct(weight.shape, weight.dtype))
 
 
 def _raw(p: Parametrization, weight: Leaf, raw: Any) -> Leaf:

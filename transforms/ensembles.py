@@ -69,6 +69,8 @@ class Ensemble:
         """Runs all members at once."""
         keys = None if rng is None else self._keys(as_key("ensemble.apply", rng))
         axes = self.in_axes if isinstance(self.in_axes, tuple) else (self.in_axes,) * len(args)
+        self._check("params", params)
+        self._check("buffers", buffers)
 
         def member(params: Params, buffers: Buffers, key: Any, *args: Any) -> tuple[Any, Buffers]:
             return self.model.apply(params, buffers, *args, rng=key, train=train, **kwargs)
@@ -77,6 +79,13 @@ class Ensemble:
             return jax.vmap(run, (0, 0, 0, None if keys is None else 0, *axes), axis_size=self.n)
 
         return through(member, members, params, buffers, keys, *args)
+
+    def _check(self, which: str, tree: Tree) -> None:
+        wrong = {path: jnp.shape(leaf) for path, leaf in flatten(tree).items() if jnp.shape(leaf)[:1] != (self.n,)}
+        if wrong:
+            got = {"n": self.n, "shapes": dict(list(wrong.items())[:3])}
+            remedy = "They come from the ensemble's own init or stack."
+            raise refusal("ensemble", f"{which} must have the members as first axis", got, remedy)
 
     def structure(self) -> Tree:
         """Lists the model's leaves with the axis of the members."""

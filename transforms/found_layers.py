@@ -55,6 +55,10 @@ def find_layers(model: Model, where: Where, unroll: int) -> "Found":
         ValueError where ``where`` matches nothing, or layers of one parent differ.
     """
     inside = submodels(model)
+    if len(inside) == 1:
+        got = {"type(model)": type(model).__name__}
+        remedy = "Transforms hide them: apply scan first, and the others around it."
+        raise refusal("scan", "model must have children that can be seen", got, remedy)
     chosen = set(choose({path: inner for path, inner in inside.items() if path}, where, "scan"))
     outermost = [path for path in chosen if not any(path.startswith(f"{other}.") for other in chosen)]
     parents: dict[str, list[str]] = {}

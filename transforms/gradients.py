@@ -1,6 +1,6 @@
 """From a model and a loss to gradients: state and randomness go through, nothing is lost on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -100,17 +100,21 @@ def objective(
     def scalar(chosen: Params) -> tuple[jax.Array, tuple[Any, Buffers]]:
         m = bind(model, chosen if rest is None else combine(chosen, rest), buffers, rng, train)
         out = loss(m, *batch)
-        value = jnp.asarray(out[0] if isinstance(out, tuple) else out)
-        _check_scalar(op, value)
+        value = _as_scalar(op, out[0] if isinstance(out, tuple) and out else out)
         return value, (out, m.buffers)
 
     return chosen, scalar
 
 
-def _check_scalar(op: str, value: jax.Array) -> None:
+def _as_scalar(op: str, value: Any) -> jax.Array:
+    if value is None or isinstance(value, (str, Mapping)):
+        got = {"its type": type(value).__name__}
+        raise refusal(op, "the loss must return a number, or a tuple that begins with one", got, kind=TypeError)
+    value = jnp.asarray(value)
     if value.shape != ():
         remedy = "Reduce it, for example with .mean()."
         raise refusal(op, "the loss must be a scalar", {"its shape": value.shape}, remedy)
     if not jnp.issubdtype(value.dtype, jnp.floating):
         got = {"its dtype": str(value.dtype)}
         raise refusal(op, "the loss must be floating", got, kind=TypeError)
+    return value

@@ -360,6 +360,7 @@ def run(model):
         (lambda: scan(pure(), 2).apply(*L.Sequential(pure(), pure()).init(KEY), X), ValueError, "scan: params must hold the stacked layers, got unknown=['0', '1']. They come from init, or from purenn.load_state_dict."),
         (lambda: scan(pure(), 2, stacked=False).apply({"0": {}}, {}, X), ValueError, "scan: params must hold the layers, got given=['0'] and layers=['0', '1']."),
         (lambda: run(scan(L.Linear(WIDTH, 5), 2)), ValueError, "scan: a layer must give the shapes and dtypes it is given, got its input='float32[6, 4]' and its output='float32[6, 5]'. Scan layers whose output can be their input."),
+        (lambda: scan(transforms.freeze(Deep(), "head.*"), where="blocks.*"), ValueError, "scan: model must have children that can be seen, got type(model)='Frozen'. Transforms hide them: apply scan first, and the others around it."),
         (lambda: scan(Deep(), where="tail.*"), ValueError, "scan: where must match something, got where='tail.*'."),
         (lambda: scan(unlike(), where="blocks.*"), ValueError, "scan: layers of one parent must be alike, got differ=['blocks.0', 'blocks.1']. Choose fewer with where"),
         (lambda: scan(pure(), where=["body", "head", "norm"]), ValueError, "scan: layers of one parent must be alike, got differ=['body', 'norm']."),

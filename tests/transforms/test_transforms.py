@@ -161,6 +161,7 @@ def test_a_loss_reads_children_and_calls_twice():
         (lambda m, x: (m(x), {}), ValueError, "value_and_grad: the loss must be a scalar, got its shape=(6, 2)."),
         (lambda m, x: m(x).argmax(), TypeError, "value_and_grad: the loss must be floating, got its dtype='int32'."),
         (lambda m, x: 1, TypeError, "value_and_grad: the loss must be floating, got its dtype='int32'."),
+        (lambda m, x: None, TypeError, "value_and_grad: the loss must return a number, or a tuple that begins with one, got its type='NoneType'."),
     ],
 )  # fmt: skip
 def test_losses_that_are_refused(bad, kind, words):
@@ -319,6 +320,7 @@ def test_raw_keys_train_alike():
         (lambda: transforms.train_step(pure(), loss, optax.sgd(1)).init(0), TypeError, "train_step.init: rng must be one PRNG key, got type(rng)='int'."),
         (lambda: transforms.value_and_grad(L.Linear, loss), TypeError, "value_and_grad: model must be a model, not a class, got model='Linear'."),
         (lambda: transforms.ensemble(L.Linear, 2), TypeError, "ensemble: model must be a model, not a class, got model='Linear'."),
+        (lambda: transforms.ensemble(pure(), 2).apply(*pure().init(KEY), X), ValueError, "ensemble: params must have the members as first axis, got n=2 and shapes={"),
         (lambda: transforms.remat(3), TypeError, "remat: model must have init and apply, got type(model)='int'."),
         (lambda: transforms.freeze(L.Linear, "*"), TypeError, "freeze: model must be a model, not a class, got model='Linear'."),
         *((lambda n=n: transforms.ensemble(pure(), n), ValueError, f"ensemble: n must be a positive integer, got n={n!r}.") for n in (0, -1, 2.0, True, "2")),
