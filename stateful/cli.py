@@ -1,4 +1,4 @@
-"""The command ``purenn``: checkpoints looked at, converted, compared and verified, without a model or a device.
+"""The command ``purenn``: checkpoints looked at, converted, compared and verified; torch models ported to source.
 
 Exit codes: 0 for yes, 1 for damage or a difference, 2 for what cannot be done, 3 for files that have no checksums.
 """
@@ -15,6 +15,7 @@ from stateful.checkpoint_files import SHARD_BYTES
 from stateful.cli_convert import convert
 from stateful.cli_diff import diff
 from stateful.cli_inspect import inspect
+from stateful.cli_port import add_port_arguments, port
 from stateful.cli_text import printable
 from stateful.cli_verify import verify
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[Console, argparse.Namespace], int] = options.run
     try:
         return run(out, options)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, NotImplementedError, RuntimeError) as error:
         errors.print(f"purenn: {printable(str(error))}", markup=False)
         return 1 if isinstance(error, CheckpointError) else 2
     except KeyboardInterrupt:
@@ -48,7 +49,7 @@ def _console() -> Console:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="purenn", description="Checkpoints: safetensors, sets, .npz, .pt and .pth.")
+    parser = argparse.ArgumentParser(prog="purenn", description="Checkpoints and torch models.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     one = _command(commands, "inspect", inspect, "list what a file holds: shapes, dtypes, ranges, checksums")
     one.add_argument("file", metavar="FILE", help="a file, or the index of a set")
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_choice(three)
     four = _command(commands, "verify", verify, "hold files against their checksums")
     four.add_argument("files", metavar="FILE", nargs="+", help="files, or indexes of sets")
+    text = "write a torch model as readable Python for jax; the file named is your own code, which is imported and runs"
+    add_port_arguments(_command(commands, "port", port, text))
     return parser
 
 

@@ -7,10 +7,10 @@ from purenn.errors import refusal
 from transforms.porting import FromTorch, from_torch
 from transforms.source.aligning import Aligner
 from transforms.source.arguments import Arguments
-from transforms.source.modes import BATCH_NORM, Normal, normal
-from transforms.source.printing import file_text
-from transforms.source.regions import WRITE, Region, regions_of
-from transforms.source.tables import SPELLINGS
+from transforms.source.modes import Normal, normal
+from transforms.source.naming import plain
+from transforms.source.printing import file_text, formatted
+from transforms.source.regions import Region, regions_of
 from transforms.source.text import array_text
 from transforms.source.writing import Context
 from transforms.torch_program import Program
@@ -46,7 +46,6 @@ def to_source(
     """
     converted = _converted(model, args, kwargs, dynamic_shapes)
     training, evaluation, note = _programs(converted)
-    check_spelled(converted.name, [training, evaluation])
     root = _tree(converted, training, "" if note else "training")
     if not note:
         Aligner(training, evaluation).run(root, _tree(converted, evaluation, ""))
@@ -54,7 +53,10 @@ def to_source(
     trained = {path: weight.trained for path, weight in converted.weights.items()}
     program = converted.evaluation if note else converted.program(True)
     arguments = Arguments(program, converted.positional, training.users)
-    return file_text(converted, root, Context(merged, trained), arguments, note)
+    context = Context(merged, trained)
+    text = file_text(converted, root, context, arguments, note)
+    check_spelled(converted.name, context)
+    return formatted(text)
 
 
 def _converted(model: Any, args: Any, kwargs: Any, dynamic_shapes: Any) -> FromTorch:
@@ -87,29 +89,28 @@ def _tree(model: FromTorch, program: Normal, mode: str) -> Region:
 def _merged(training: Normal, evaluation: Normal) -> Normal:
     return Normal(
         [], (), {}, {**evaluation.arrays, **training.arrays}, {**evaluation.constants, **training.constants},
-        training.users, {**evaluation.kinds, **training.kinds},
+        training.users, {**evaluation.bodies, **training.bodies}, {**evaluation.kinds, **training.kinds},
     )  # fmt: skip
 
 
-def check_spelled(name: str, programs: list[Normal]) -> None:
-    """Refuses what cannot be written, all at once.
+def check_spelled(name: str, context: Context) -> None:
+    """Refuses what could not be written, all at once.
 
     Args:
         name: of the model.
-        programs: in normal form.
+        context: after the text has been written.
 
     Errors:
         NotImplementedError with every such operator and the lines of the source that call it.
     """
     places: dict[str, dict[str, None]] = {}
-    for program in programs:
-        for call in program.calls:
-            if call.op not in SPELLINGS and call.op not in (BATCH_NORM, WRITE):
-                where = f"{call.source}  {call.code}".strip() or "a place that torch does not name"
-                places.setdefault(call.op, {})[f"{where}  (in {call.path})" if call.path else where] = None
-        for key, value in program.constants.items():
-            if array_text(value) is None:
-                places.setdefault(f"a constant of {value.size} numbers", {})[key] = None
+    for call in context.refused:
+        where = f"{call.source}  {call.code}".strip() or "a place that torch does not name"
+        places.setdefault(call.op, {})[f"{where}  (in {call.path})" if call.path else where] = None
+    for key, value in context.constants.items():
+        if array_text(value) is None:
+            remedy = f"{plain(key)}: make it a buffer with register_buffer"
+            places.setdefault(f"a constant of {value.size} numbers", {})[remedy] = None
     if places:
         lines = [f"    {op}\n" + "\n".join(f"        {where}" for where in places[op]) for op in places]
         rule = f"every operator must have a spelling, {name} has {len(places)} without"

@@ -6,6 +6,13 @@ from transforms.source.draws import draws
 from transforms.source.modes import BATCH_NORM
 from transforms.source.regions import WRITE, Item, Region, outputs_of, references_of
 from transforms.source.statements import Statement, statement
+from transforms.torch_program import Call
+
+_FEW = 2  # layers of a Sequential that are written inside each other
+
+
+def _is_layer(call: Call) -> bool:
+    return call.op.startswith(("aten.conv", "aten.linear."))
 
 
 class Layout:
@@ -49,12 +56,24 @@ class Layout:
             effect = self._has_effect(item) or n in drawing
             if not self._same_line(n, use, ends) or (effect and any(map(self._effect_at, range(n + 1, use)))):
                 continue
+            if use < self.end and self._begins_layer(item, self.items[use]):
+                continue
             if (effect and use in drawing) or self.is_repeated(n) or (use < self.end and self.is_repeated(use)):
                 continue
             folded.add(n)
             if effect:
                 drawing.add(use)
         return folded
+
+    def _begins_layer(self, item: Item, user: Item) -> bool:
+        """Whether the user is one of many layers in a Sequential, which get statements of their own."""
+        if isinstance(item, Region) or isinstance(user, Region) or not _is_layer(user):
+            return False
+        parent, _, number = user.path.rpartition(".")
+        if not number.isdigit() or item.path.rpartition(".")[0] != parent:
+            return False
+        layers = [other for other in self.items if isinstance(other, Call) and _is_layer(other)]
+        return len([layer for layer in layers if layer.path.rpartition(".")[0] == parent]) > _FEW
 
     def _same_line(self, n: int, use: int, ends: dict[Any, int]) -> bool:
         mine = self.statements[n]

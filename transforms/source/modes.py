@@ -9,7 +9,7 @@ import numpy as np
 from transforms.source.basics import basic
 from transforms.torch_ops import OPERATORS
 from transforms.torch_ops.promotion import canonical
-from transforms.torch_program import Call, Program, Ref
+from transforms.torch_program import Body, Call, Program, Ref
 
 BATCH_NORM = "batch_norm"  # in both modes
 _EVALUATION_NORM = "aten._native_batch_norm_legit_no_training.default"
@@ -24,7 +24,7 @@ class Normal:
 
     ``arrays`` and ``constants`` say what the inputs are, ``kinds`` gives the shape and dtype of every value that is one
     array, ``users`` are the leaves of the arguments in order, ``written`` the values of buffers afterwards, those of
-    batch norm left out.
+    batch norm left out, ``bodies`` the branches of control flow.
     """
 
     calls: list[Call]
@@ -33,6 +33,7 @@ class Normal:
     arrays: dict[str, str]
     constants: dict[str, np.ndarray]
     users: list[str] = field(default_factory=list)
+    bodies: "dict[str, Normal]" = field(default_factory=dict)
     kinds: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
@@ -58,6 +59,9 @@ class _Normaliser:
         self.names: dict[str, Any] = {}
         self.made = Normal([], (), {}, {}, {})
         self._inputs(arrays)
+        self.bodies = {name: normal(body, arrays) for name, body in program.bodies.items()}
+        self.body_names = {name: name if self._is_shared(name) else f"{name}~" for name in self.bodies}
+        self.made.bodies = {self.body_names[name]: body for name, body in self.bodies.items()}
         # a mask of dropout or a moment of batch norm that is looked at: there the operator stays as it is
         self.strange = {
             call.args[0].name
@@ -118,6 +122,7 @@ class _Normaliser:
     def run(self) -> Normal:
         for call in self.program.calls:
             args, kwargs = self.renamed(list(call.args)), self.renamed(dict(call.kwargs))
+            self._give_kinds(args)
             call = replace(call, args=tuple(args), kwargs=kwargs)
             if call.name in self.norms:
                 self._norm(call)
@@ -136,10 +141,26 @@ class _Normaliser:
         }
         return self.made
 
+    def _is_shared(self, name: str) -> bool:
+        """Whether the other mode has the same branch."""
+        if self.like is None:
+            return True
+        theirs, ours = self.like.bodies.get(name), self.bodies[name]
+        return theirs is not None and _text(theirs) == _text(ours)
+
+    def _give_kinds(self, args: list[Any]) -> None:
+        """The operands of torch.cond give its branches the shapes and dtypes that torch leaves out there."""
+        for arg in args[:-1]:
+            if isinstance(arg, Body) and isinstance(args[-1], list):
+                body = self.made.bodies[arg.name]
+                body.kinds |= {name: self._kind(value) for name, value in zip(body.users, args[-1], strict=False)}
+
     def renamed(self, value: Any) -> Any:
         """An argument with the values that stand for others."""
         if isinstance(value, Ref):
             return self.names.get(value.name, value)
+        if isinstance(value, Body):
+            return Body(self.body_names[value.name])
         if isinstance(value, (list, tuple)):
             return [self.renamed(item) for item in value]
         if isinstance(value, Mapping):
@@ -160,7 +181,8 @@ class _Normaliser:
 
     def _same(self, call: Call) -> Any:
         """What a call equals, where it computes nothing new."""
-        if call.op in _SAME:
+        constant = call.op == "aten.detach.default" and call.args[0].name in self.made.constants
+        if call.op in _SAME or constant:
             return call.args[0]
         if call.op == "_operator.getitem" and isinstance(call.args[0], Ref):
             return self._item(call)
@@ -196,6 +218,12 @@ class _Normaliser:
 
     def _kind(self, value: Any) -> tuple[Any, Any]:
         return self.made.kinds.get(value.name, (None, None)) if isinstance(value, Ref) else (None, None)
+
+
+def _text(body: Normal) -> Any:
+    """What a branch computes."""
+    calls = [(call.name, call.op, call.args, dict(call.kwargs)) for call in body.calls]
+    return body.users, calls, body.outputs
 
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

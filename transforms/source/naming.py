@@ -41,6 +41,10 @@ class Names:
         """Notes the name of a parameter."""
         self._holders[name] = value
 
+    def is_held(self, name: str) -> bool:
+        """Whether a name stands for a value."""
+        return name in self._holders
+
     def is_free(self, name: str, at: int) -> bool:
         """Whether a name can be assigned to, because what it stands for is needed no longer."""
         return self.last.get(self._holders.get(name, ""), -1) <= at and name not in self.forbidden
@@ -63,9 +67,11 @@ def plain(name: str) -> str:
     """The name of a value without what torch adds to tell it from others.
 
     Args:
-        name: ``transpose_3``, ``p_fc1_weight`` or ``relu~``, say.
+        name: ``transpose_3``, ``p_fc1_weight`` or ``relu_default~``, say.
 
     Returns:
         ``transpose``, ``fc1_weight`` or ``relu``.
     """
-    return re.sub(r"^(p|b|c)_(?=\w)|(_\d+)?~?$", "", name)
+    name = re.sub(r"^(p|b|c)_(?=\w)|(_\d+)?~?$", "", name)
+    name = re.sub(r"_(default|tensor|scalar|int)$", "", name)
+    return "batch_norm_" if "batch_norm" in name else name.lstrip("_") or "x"

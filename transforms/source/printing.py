@@ -1,15 +1,13 @@
 """A generated file as text: its imports, helpers, functions, ``apply`` and ``load``, formatted by ruff."""
 
 import ast
-import inspect
 import re
 import shutil
 import subprocess
-from typing import Any
 
+from purenn import ported
 from purenn.errors import refusal
 from transforms.porting import FromTorch
-from transforms.source import helpers
 from transforms.source.arguments import Arguments
 from transforms.source.draws import left_out
 from transforms.source.regions import Region
@@ -20,9 +18,7 @@ from transforms.source.writing import Context
 _IMPORTS = (
     ("import jax", "jax."), ("import jax.numpy as jnp", "jnp."), ("import purenn", "purenn."),
     ("import purenn.functional as F", "F."), ("from purenn.functional.distance import vector_norm", "vector_norm("),
-    ("from purenn.random import Keys", "Keys("),
 )  # fmt: skip
-_HELPERS = {name: fn for name, fn in vars(helpers).items() if inspect.isfunction(fn)}
 
 
 def file_text(model: FromTorch, root: Region, context: Context, arguments: Arguments, note: str) -> str:
@@ -36,24 +32,22 @@ def file_text(model: FromTorch, root: Region, context: Context, arguments: Argum
         note: an error that training raises, or "".
 
     Returns:
-        The text, formatted.
-
-    Errors:
-        RuntimeError where ruff is not installed.
+        The text, not yet formatted.
     """
-    library = Library(context, {"apply", "init", *_HELPERS})
+    library = Library(context, {"apply", "init", "vector_norm", *ported.__all__})
     library.fill(root)
     apply = _apply(model, root, library, arguments, note)
     parts = [_definition(function) for function in library.functions]
-    code = "\n\n\n".join([*_helpers(library.helpers), *parts, apply, "\n".join(load_lines(model))])
+    code = "\n\n\n".join([*parts, apply, "\n".join(load_lines(model))])
     title = f'"""{model.name} in JAX: ``params, buffers = load(path)``, then ``apply(params, buffers, ...)``."""'
     imports = [line for line, mark in _IMPORTS if re.search(rf"(?<![\w.]){re.escape(mark)}", code)]
-    return formatted("\n".join([title, "", *imports, "", "", code, ""]))
+    helpers = [name for name in ported.__all__ if re.search(rf"(?<![\w.]){name}\(", code)]
+    imports += [f"from purenn.ported import {', '.join(helpers)}"] if helpers else []
+    return "\n".join([title, "", *imports, "", "", code, ""])
 
 
 def _apply(model: FromTorch, root: Region, library: Library, arguments: Arguments, note: str) -> str:
     written, lines = body(library.context, root, arguments.given, ("buffers",))
-    library.helpers |= written.helpers
     head = ", ".join(["params", "buffers", *arguments.parameters, "*", "rng=None", "train=False"])
     start = []
     if note:
@@ -100,23 +94,6 @@ def _shapes(name: str, inputs: list[str], outputs: list[str], context: Context) 
 
     left, right = (", ".join(dict.fromkeys(map(shape, values))) for values in (inputs, outputs))
     return f"{name}: {left} -> {right}." if left and right else f"{name}."
-
-
-def _helpers(names: set[str]) -> list[str]:
-    """The helpers that the code calls, without their types."""
-    return [_untyped(inspect.getsource(fn)) for name, fn in _HELPERS.items() if name in names]
-
-
-def _untyped(source: str) -> str:
-    tree = ast.parse(source)
-    function: Any = tree.body[0]
-    function.returns = None
-    for argument in [*function.args.args, *function.args.kwonlyargs]:
-        argument.annotation = None
-    lines = source.splitlines()
-    head = f"def {function.name}({ast.unparse(function.args)}):"
-    first = function.body[0].lineno - 1
-    return "\n".join([head, *lines[first:]])
 
 
 def formatted(text: str) -> str:

@@ -4,8 +4,9 @@ Calls whose texts differ in numbers alone share a function too, which takes the 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from transforms.source.literals import Literal, literals, replaced
 from transforms.source.loops import folded
@@ -57,7 +58,6 @@ class Library:
         self.context = context
         self.taken = {*RESERVED, *taken}
         self.functions: list[Function] = []
-        self.helpers: set[str] = set()
 
     def fill(self, root: Region) -> None:
         """Gives every region below the root its function.
@@ -78,10 +78,9 @@ class Library:
                 self._share(drafts)
 
     def _draft(self, region: Region) -> _Draft:
-        parameters = parameter_names(region)
+        parameters = parameter_names(region, self.context.kinds)
         given = dict(zip(region.given, parameters, strict=True))
         written, lines = body(self.context, region, given)
-        self.helpers |= written.helpers
         return _Draft(region, parameters, lines or ["pass"], written)
 
     def _share(self, drafts: list[_Draft]) -> None:
@@ -143,20 +142,21 @@ def body(
     written.trains = True
     for flag in ("random", "stateful", "writes"):
         setattr(written, flag, getattr(written, flag) or getattr(other, flag))
-    written.helpers |= other.helpers
     return written, ["if not train:", *(f"    {line}" for line in _with_return(other, ending)), *lines]
 
 
 def _with_return(written: Written, ending: tuple[str, ...]) -> list[str]:
     results = [*written.results, *ending]
-    return [*folded(written.lines), *([f"return {', '.join(results)}"] if results else [])]
+    lines = [part for line in folded(written.lines) for part in line.splitlines()]
+    return [*lines, *([f"return {', '.join(results)}"] if results else [])]
 
 
-def parameter_names(region: Region) -> list[str]:
+def parameter_names(region: Region, kinds: Mapping[str, Any]) -> list[str]:
     """Names for what comes into a region: those of its forward's arguments, as far as they can be told.
 
     Args:
         region: the region.
+        kinds: shapes and dtypes of values: the first argument is taken for the one that is like the result.
 
     Returns:
         A name for each value.
@@ -173,11 +173,11 @@ def parameter_names(region: Region) -> list[str]:
     names: list[str] = []
     for value in region.given:
         reading = _reader(region, value)
-        fitting = [name for name in arguments if name in reading and name not in used] or [
-            name for name in arguments if name not in used
-        ]
-        single = plain(value) if plain(value) not in ("", "getitem") else "x"
-        names.append(_fresh(fitting[0] if fitting else single, used))
+        fitting = [name for name in arguments if name in reading and name not in used]
+        if len(fitting) != 1:
+            is_main = bool(region.outputs) and kinds.get(value) == kinds.get(region.outputs[0])
+            fitting = arguments[:1] if is_main else [plain(value) if plain(value) != "getitem" else "x"]
+        names.append(_fresh((fitting or ["x"])[0], used))
         used.add(names[-1])
     return names
 

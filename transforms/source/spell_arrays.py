@@ -121,8 +121,9 @@ def _sort_stable(self: Expr, stable: Any = None, dim: int = -1, descending: bool
 
 @spelled("aten.argsort.default")
 def _argsort(self: Expr, dim: int = -1, descending: bool = False) -> str | None:
-    text = _sort(self, dim, descending)
-    return None if text is None else f"{text}[1]"
+    if not self.ndim:
+        return None
+    return f"sort({python(self)}, {dim}, descending=True)[1]" if descending else called("jnp.argsort", self, dim)
 
 
 @spelled("aten.topk.default", arity=2)

@@ -9,7 +9,7 @@ from transforms.source.spelling import cast, common, matched, spelled
 from transforms.source.text import Expr, called, operand, python
 
 
-@spelled("aten.view.default")
+@spelled("aten.view.default", "aten.reshape.default", "aten._unsafe_view.default")
 def _view(self: Expr, size: Any) -> str:
     if _is_flattening(self, size):
         lead = [f"{self.text}.shape[{axis}]" for axis in range(len(size) - 1)]
@@ -22,6 +22,17 @@ def _is_flattening(self: Expr, size: Any) -> bool:
     assert self.shape is not None
     lead = len(size) - 1
     return 0 < lead < self.ndim - 1 and self.text.isidentifier() and tuple(size[:lead]) == self.shape[:lead]
+
+
+@spelled("aten.flatten.using_ints")
+def _flatten(self: Expr, start_dim: int = 0, end_dim: int = -1) -> str | None:
+    """Of lengths that are not fixed; others are views."""
+    first, last = (dim % max(self.ndim, 1) for dim in (start_dim, end_dim))
+    if not self.text.isidentifier():
+        return None
+    lead, rest = range(first), range(last + 1, self.ndim)
+    lengths = [*(f"{self.text}.shape[{axis}]" for axis in lead), "-1", *(f"{self.text}.shape[{axis}]" for axis in rest)]
+    return f"{self.text}.reshape({', '.join(lengths)})"
 
 
 @spelled("aten.transpose.int", "aten.swapaxes.default", "aten.swapdims.default")
@@ -75,9 +86,8 @@ def _expand(self: Expr, size: Any, implicit: bool = False) -> str | None:
     assert self.shape is not None
     added = len(size) - self.ndim
     whole = [*[1] * added, *self.shape]
-    if any(isinstance(want, int) and want == -1 and isinstance(n, str) for want, n in zip(size, whole, strict=True)):
-        return None
-    lengths = [n if isinstance(want, int) and want == -1 else want for want, n in zip(size, whole, strict=True)]
+    own = [Expr(f"{operand(self)}.shape[{axis - added}]") if isinstance(n, str) else n for axis, n in enumerate(whole)]
+    lengths = [n if isinstance(want, int) and want == -1 else want for want, n in zip(size, own, strict=True)]
     return called("jnp.broadcast_to", self, tuple(lengths))
 
 

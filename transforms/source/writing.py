@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from transforms.source.draws import base_name, draws
@@ -10,10 +10,10 @@ from transforms.source.layout import Layout
 from transforms.source.modes import BATCH_NORM, DROPOUT, Normal
 from transforms.source.naming import Names, plain
 from transforms.source.regions import WRITE, Region, outputs_of, owns, references_of
-from transforms.source.spelling import SPELLINGS
 from transforms.source.statements import Statement
+from transforms.source.tables import SPELLINGS
 from transforms.source.text import Expr, array_text, called, python
-from transforms.torch_program import Call, Ref
+from transforms.torch_program import Call, Ref, references
 
 _WIDE = 90  # letters of an expression that is not made longer
 _LINE = 104  # letters of a statement, after which its operands become statements of their own
@@ -30,16 +30,20 @@ class Written:
     trains: bool = False
     stateful: bool = False
     writes: bool = False
-    helpers: set[str] = field(default_factory=set)
 
 
 class Context:
-    """What is known of the whole model: its arrays, constants and the kinds of its values."""
+    """What is known of the whole model: its arrays, constants, branches and the kinds of its values.
 
-    def __init__(self, program: Normal, trained: dict[str, bool]):
+    ``refused`` collects what has no spelling.
+    """
+
+    def __init__(self, program: Normal, trained: dict[str, bool], refused: list[Call] | None = None):
         self.arrays, self.constants, self.kinds, self.trained = (
             program.arrays, program.constants, program.kinds, trained
         )  # fmt: skip
+        self.bodies = program.bodies
+        self.refused: list[Call] = [] if refused is None else refused
 
     def array(self, name: str, path: str) -> Expr | None:
         """How a function of a submodule reads an array.
@@ -75,6 +79,7 @@ class Writer:
         layout = Layout(region)
         self.uses, self.statements, self.folded = layout.uses, layout.statements, layout.folded
         self.is_repeated = layout.is_repeated
+        self.source_names = {*given.values(), *(name for made in self.statements if made for name in made.targets)}
         functions = {item.function.name for item in self.items if isinstance(item, Region) and item.function}
         self.names = Names(layout.last, frozenset(functions))
         for name, text in given.items():
@@ -116,9 +121,7 @@ class Writer:
         if (own := self.context.array(name, self.region.path)) is not None:
             self.written.stateful |= own.text.startswith("buffers")
             return own
-        text = array_text(self.context.constants[name])
-        assert text is not None, name
-        return Expr(text, *self.context.kinds[name])
+        return Expr(array_text(self.context.constants[name]) or "None", *self.context.kinds[name])
 
     def _bind(self, name: str, wanted: str, n: int) -> str:
         taken = self.names.take(name, wanted, n)
@@ -137,7 +140,7 @@ class Writer:
             return targets[item.args[1]]
         if len(kept) == len(targets) and n in kept:
             return targets[kept.index(n)]
-        if (name := self._reusable(n)) is not None:
+        if (name := self._reusable(n)) is not None and name in self.source_names:
             return name
         return targets[0] if len(targets) == 1 and self.names.is_free(targets[0], n) else plain(value)
 
@@ -170,7 +173,7 @@ class Writer:
             if not long:
                 break
             name = max(long, key=lambda name: len(self.known[name].text))
-            self._name_operand(name, n)
+            self._name_operand(name, n, text)
             text = again()
         return text
 
@@ -178,8 +181,26 @@ class Writer:
         names = references_of(self.items[n]) if n < self.end else self.region.outputs
         return [name for name in names if name in self.known and not self.known[name].text.isidentifier()]
 
-    def _name_operand(self, name: str, n: int) -> None:
+    def _own_name(self, text: str, whole: str, n: int) -> str | None:
+        """A name of the source that stands in an expression, and nowhere else from here on."""
+        for name in dict.fromkeys(re.findall(r"\b[A-Za-z_]\w*\b", text)):
+            inside, all_ = (len(re.findall(rf"\b{name}\b", part)) for part in (text, whole))
+            if (
+                name in self.source_names
+                and self.names.is_held(name)
+                and self.names.is_free(name, n)
+                and inside == all_
+            ):
+                return name
+        return None
+
+    def _name_operand(self, name: str, n: int, whole: str) -> None:
         text = self.known[name].text
+        if (own := self._own_name(text, whole, n)) is not None:
+            self.names.fix(name, own)
+            self.known[name] = Expr(own, *self.context.kinds.get(name, (None, None)))
+            self.written.lines.append(f"{own} = {text}")
+            return
         made = next((m for m, item in enumerate(self.items) if name in outputs_of(item)), n)
         line = self.statements[made]
         targets = line.targets if line else ()
@@ -197,7 +218,9 @@ class Writer:
         return parts if len(parts) > 1 and self._arity(call) else {}
 
     def _arity(self, call: Call) -> int:
-        arity = SPELLINGS[call.op].arity
+        if call.op == COND:
+            return len(self.context.bodies[call.args[1].name].outputs)
+        arity = SPELLINGS[call.op].arity if call.op in SPELLINGS else 0
         return arity if isinstance(arity, int) else arity(*self.read(call.args))
 
     def _unpack(self, n: int, call: Call, text: str, parts: dict[int, list[str]]) -> None:
@@ -217,7 +240,12 @@ class Writer:
         args, kwargs = self.read(call.args), {name: self.read(value) for name, value in call.kwargs.items()}
         if call.op == BATCH_NORM:
             return self._batch_norm(call, args)
-        spelling = SPELLINGS[call.op]
+        if call.op == COND:
+            return self._cond(args)
+        spelling = SPELLINGS.get(call.op)
+        if spelling is None:
+            self.context.refused.append(call)
+            return "None"
         if spelling.out:
             kwargs["out"] = Expr("", *self.context.kinds.get(call.name, (None, None)))
         if spelling.random:
@@ -228,8 +256,9 @@ class Writer:
             isinstance(arg, Expr) and arg.text.endswith(("train", "if train else 0.0")) for arg in call.args
         )
         text = spelling.fn(*args, **{name: value for name, value in kwargs.items() if name not in _PLACES})
-        assert text is not None, call.op
-        self.written.helpers.update(re.findall(r"\b_?[a-z_]+(?=\()", text))
+        if text is None:
+            self.context.refused.append(call)
+            return "None"
         return self._starred(text)
 
     def _batch_norm(self, call: Call, args: list[Any]) -> str:
@@ -238,8 +267,28 @@ class Writer:
         options = {"momentum": args[5]} if args[5] != 0.1 else {}
         options |= {"eps": args[6]} if args[6] != 1e-5 else {}
         self.written.trains = self.written.stateful = self.written.writes = True
-        self.written.helpers.add("batch_norm")
         return called("batch_norm", Expr(own), Expr(mean), args[0], Expr("train"), **options)
+
+    def _cond(self, args: list[Any]) -> str:
+        """Torch.cond: its branches as lambdas, or as functions where they have statements."""
+        predicate = args[0] if args[0].shape == () else Expr(called("jnp.reshape", args[0], Expr("()")))
+        branches = [Expr(self._branch(body.name, given)) for body, given in zip(args[1:3], _BRANCHES, strict=True)]
+        return called("jax.lax.cond", predicate, *branches, *args[3])
+
+    def _branch(self, name: str, title: str) -> str:
+        body = self.context.bodies[name]
+        region = Region(self.region.path, self.region.cls, self.region.times, (), list(body.calls))
+        region.outputs, region.result = list(references(list(body.outputs))), tuple(body.outputs)
+        parameters = {value: f"x{k}" if k else "x" for k, value in enumerate(body.users)}
+        writer = Writer(Context(body, {}, self.context.refused), region, parameters)
+        written = writer.run()
+        self.context.refused += [call for call in region.items if isinstance(call, Call) and draws(call)]
+        head, result = ", ".join(parameters.values()), written.results[0]
+        if not written.lines:
+            return f"lambda {head}: {result}"
+        lines = [f"def {title}({head}):", *(f"    {line}" for line in [*written.lines, f"return {result}"])]
+        self.written.lines.append("\n".join(lines))
+        return title
 
     def _starred(self, text: str) -> str:
         """``**params["fc"]`` for a weight and a bias that are all there is."""
@@ -314,4 +363,6 @@ class Writer:
         self.written.lines.append(f"buffers{keys} = {python(self.read(value))}")
 
 
+COND = "cond"
+_BRANCHES = ("if_true", "if_false")
 _PLACES = ("device", "pin_memory", "layout", "memory_format", "non_blocking", "generator")
