@@ -1,5 +1,6 @@
 """Runs a `Program`: one call after the other, each the JAX function of its operator."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 
 from purenn.model import located
 from purenn.random import fold_name
+from transforms.torch_constants import computed_beforehand
 from transforms.torch_ops import OPERATORS
 from transforms.torch_program import Body, Call, Program, Ref, references
 from transforms.torch_weights import to_jax
@@ -44,16 +46,25 @@ def run(program: Program, values: Mapping[str, Any], rng: Any) -> tuple[tuple[An
     Returns:
         ``(outputs, mutated)``: the leaves of the result, and the buffers that change by their dotted names.
     """
-    constants = [given for given in program.inputs if given.kind == "constant"]
-    known = {**values, **{given.name: to_jax(program.constants[given.target]) for given in constants}}
+    beforehand = computed_beforehand(program)
+    known = dict(values)
+    for given in program.inputs:
+        if given.kind == "constant":
+            with _traced_unless(given.name in beforehand):
+                known[given.name] = to_jax(program.constants[given.target])
     # what is used for the last time is let go, as it would be in torch
     last = _last_uses(program)
     for call in program.calls:
-        known[call.name] = _run_call(program, call, known, rng)
+        with _traced_unless(call.name in beforehand):
+            known[call.name] = _run_call(program, call, known, rng)
         for name in last[call.name]:
             known.pop(name, None)
     outputs = tuple(_resolve(item, program, known, None) for item in program.outputs)
     return outputs, {target: known[ref.name] for target, ref in program.mutated.items()}
+
+
+def _traced_unless(known: bool) -> contextlib.AbstractContextManager[Any]:
+    return jax.ensure_compile_time_eval() if known else contextlib.nullcontext()
 
 
 def _run_call(program: Program, call: Call, known: Mapping[str, Any], rng: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purenn.errors import refusal
 from transforms.torch_ops.promotion import as_dtype, length, lengths, long
@@ -277,8 +278,10 @@ def _index_fill(self: Any, dim: int, index: Any, value: Any) -> Any:
 
 @register_op("aten.masked_select.default")
 def _masked_select(self: Any, mask: Any) -> Any:
-    x, mask = jnp.broadcast_arrays(self, mask)
-    return _index(x, [mask])
+    shape = jnp.broadcast_shapes(self.shape, mask.shape)
+    # a mask that can be read stays so, inside jit too
+    xp: Any = jnp if isinstance(mask, jax.core.Tracer) else np
+    return _index(jnp.broadcast_to(self, shape), [xp.broadcast_to(mask, shape)])
 
 
 @register_op("aten.masked_scatter.default")

@@ -222,13 +222,21 @@ def _repeat_interleave(self: Any, repeats: Any, dim: int | None = None, output_s
 
 @register_op("aten.repeat_interleave.self_Tensor")
 def _repeat_interleave_each(self: Any, repeats: Any, dim: int | None = None, output_size: Any = None) -> Any:
-    return jnp.repeat(self, repeats, axis=dim, total_repeat_length=None if output_size is None else length(output_size))
+    x, axis = (self.reshape(-1), 0) if dim is None else (self, dim)
+    return jnp.take(x, _repeated(x.shape[axis], repeats, output_size), axis)
 
 
 @register_op("aten.repeat_interleave.Tensor")
 def _repeat_interleave_indices(repeats: Any, output_size: Any = None) -> Any:
+    return _repeated(repeats.shape[0], repeats, output_size).astype(repeats.dtype)
+
+
+def _repeated(n: int, repeats: Any, output_size: Any) -> Any:
+    """The places of n elements, each as often as it is told; numbers that can be read need no length."""
+    if not isinstance(repeats, jax.core.Tracer):
+        return jnp.asarray(np.repeat(np.arange(n), np.asarray(repeats)))
     total = None if output_size is None else length(output_size)
-    return jnp.repeat(jnp.arange(repeats.shape[0]), repeats, total_repeat_length=total)
+    return jnp.repeat(jnp.arange(n), repeats, total_repeat_length=total)
 
 
 @register_op("aten.flip.default")
