@@ -5,6 +5,7 @@ first moment of a weight is ``opt_state.0.mu.layer1.weight``, whatever else chan
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -192,7 +193,12 @@ def host(array: Any) -> np.ndarray:
     Returns:
         numpy's; a view of a jax array on the CPU.
     """
-    if isinstance(array, jax.Array) and {device.platform for device in array.devices()} != {"cpu"}:
+    if isinstance(array, jax.Array) and not _on_host(array.sharding):
         with contextlib.suppress(RuntimeError):  # jax was told to know of no CPU
             array = jax.device_put(array, jax.local_devices(backend="cpu")[0])
     return np.asarray(array)
+
+
+@functools.lru_cache(64)
+def _on_host(sharding: jax.sharding.Sharding) -> bool:
+    return {device.platform for device in sharding.device_set} == {"cpu"}

@@ -19,6 +19,7 @@ import stateful as nn
 from purenn import layers as L
 from purenn import tree
 from purenn.files import dtypes as file_dtypes
+from purenn.files.safetensors import CHUNK, SMALL, open_safetensors
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -199,6 +200,26 @@ def test_the_order_of_names_is_kept_whatever_the_dtypes(tmp_path):
     header = json.loads(content[8 : 8 + size])
     assert size % 8 == 0
     assert all(header[name]["data_offsets"][0] % x.itemsize == 0 for name, x in given.items())
+
+
+def test_small_arrays_are_read_and_written_together_in_any_order(tmp_path):
+    sizes = [3, 0, SMALL - 1, SMALL, SMALL + 1, *[50_001] * 45, CHUNK + 7, 1, SMALL // 2]
+    rng = np.random.default_rng(0)
+    state = {f"a{i}": rng.integers(0, 255, size, np.uint8) for i, size in enumerate(sizes)}
+    state["w"] = rng.standard_normal((5, 3))
+    nn.save(tmp_path / "a", state)
+    theirs = safetensors.torch.load_file(tmp_path / "a")
+    np.testing.assert_equal({name: tensor.numpy() for name, tensor in theirs.items()}, state)
+    with open_safetensors(tmp_path / "a") as content:
+        for order in (list(state), list(state)[::-1], rng.permutation(list(state))):
+            found = {name: content.entries[name].read() for name in order}
+            np.testing.assert_equal(found, state)
+        assert all(array.ctypes.data % 64 == 0 for array in found.values())
+        found["a0"][:] = 0  # each has memory of its own
+        assert content.entries["a0"].read().any()
+        os.truncate(tmp_path / "a", 2_000_000)
+        with pytest.raises(nn.CheckpointError, match="the file must not end within an array"):
+            [content.entries[name].read() for name in order]
 
 
 def test_an_empty_state(tmp_path):
