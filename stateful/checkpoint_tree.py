@@ -201,4 +201,5 @@ def host(array: Any) -> np.ndarray:
 
 @functools.lru_cache(64)
 def _on_host(sharding: jax.sharding.Sharding) -> bool:
-    return {device.platform for device in sharding.device_set} == {"cpu"}
+    devices: set[Any] = sharding.device_set
+    return {device.platform for device in devices} == {"cpu"}

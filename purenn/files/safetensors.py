@@ -165,7 +165,7 @@ def write_safetensors(file: FileIO, content: Content) -> str:
 def _write_arrays(file: FileIO, entries: list[tuple[str, Entry]]) -> dict[str, str]:
     """Writes arrays one after the other, small ones together; gives their checksums."""
     crc32: dict[str, str] = {}
-    waiting: list[np.ndarray] = []
+    waiting: list[memoryview] = []
     size = 0
     for name, entry in entries:
         raw = to_bytes(entry.read())
@@ -176,7 +176,7 @@ def _write_arrays(file: FileIO, entries: list[tuple[str, Entry]]) -> dict[str, s
             crc32[name] = _write(file, raw)
         else:
             crc32[name] = f"{zlib.crc32(raw.data):08x}"
-            waiting.append(raw)
+            waiting.append(raw.data)
             size += raw.size
     write_all(file, b"".join(waiting))
     return crc32
