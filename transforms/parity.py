@@ -23,7 +23,15 @@ from purenn.model import Buffers, Model, Params, check_model
 from purenn.state import load_state_dict
 from purenn.tree import cast, flatten
 from transforms.parity_causes import buffer_cause, likely_cause
-from transforms.parity_recording import Trace, difference, our_trace, scalar, torch_trace, torch_tree
+from transforms.parity_recording import (
+    Trace,
+    difference,
+    our_trace,
+    scalar,
+    torch_trace,
+    torch_tree,
+    without_dropout,
+)
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,9 @@ class _Comparison:
         self._outputs("output", theirs, ours)
         if any(p.requires_grad for p in self.original.parameters()):
             self._gradients()
-        if theirs.drawing - {call.path for call in ours.calls} or torch_is_random(self.original, self.inputs):
+        self.model, passed = without_dropout(self.model, theirs.dropouts)
+        passed |= {call.path for call in ours.calls}
+        if theirs.drawing - passed or torch_is_random(self.original, self.inputs):
             self.notes.append("A training forward draws random numbers: it was not compared.")
         else:
             self._training()

@@ -1,7 +1,7 @@
 """The calls of both sides, by path: what went into each submodule and what came out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -11,6 +11,11 @@ import numpy as np
 from purenn.calling import Interceptor, Paths, Run, intercepted
 from purenn.recording import Recording
 from purenn.tree import flatten
+from transforms.porting import FromTorch
+from transforms.torch_program import Program
+
+_DROPS = {f"aten.{name}.default" for name in ("dropout", "native_dropout", "feature_dropout", "alpha_dropout",
+                                              "feature_alpha_dropout")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,26 @@ class _Undropped(Interceptor):
     def call(self, paths: Paths, run: Run, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Gives a dropout's input as its output."""
         return args[0] if set(paths) <= self.places else run(*args, **kwargs)
+
+
+def without_dropout(model: Any, places: frozenset[str]) -> tuple[Any, frozenset[str]]:
+    """A converted model whose modules of dropout pass their input on; it has no modules that could be passed over.
+
+    Args:
+        model: any.
+        places: the paths of torch's modules of dropout.
+
+    Returns:
+        The model, and the paths that are passed over; none in a model that was not converted.
+    """
+    if not isinstance(model, FromTorch) or not isinstance(model.training, Program):
+        return model, frozenset()
+    passed = {call.name: call.path for call in model.training.calls if call.path in places and call.op in _DROPS}
+    calls = tuple(
+        replace(call, args=(call.args[0], 0.0, *call.args[2:])) if call.name in passed else call
+        for call in model.training.calls
+    )
+    return replace(model, training=replace(model.training, calls=calls)), frozenset(passed.values())
 
 
 def our_trace(model: Any, trees: tuple[Any, Any], inputs: Any, train: bool, dropouts: frozenset[str]) -> Trace:
