@@ -153,6 +153,27 @@ def rewritten(name, wrap, same=None, **promises):
     return Case(name, wrap, export=export, gather=gather, same=same, commutes=False, **promises)
 
 
+def itself(h):
+    return h
+
+
+@dataclass(frozen=True)
+class Patching:
+    """`patch`, given the same values in each call."""
+
+    model: Any
+    values: tuple[tuple[str, Callable[[Any], Any]], ...]
+
+    def init(self, rng):
+        return self.model.init(rng)
+
+    def structure(self):
+        return purenn.structure(self.model)
+
+    def apply(self, params, buffers, x, **mode):
+        return self.model.apply(params, buffers, dict(self.values), x, **mode)
+
+
 CASES = [
     Case(
         "ensemble",
@@ -238,6 +259,12 @@ CASES = [
         outs=lambda out: [out[0]],
         same=lambda model: transforms.capture(model, ["body", "head"]),
         commutes=False,  # its output has another structure
+    ),
+    Case(
+        "patch",
+        lambda model: Patching(transforms.patch(model), ()),
+        same=lambda model: Patching(transforms.patch(model), (("body", itself), ("head", itself))),
+        commutes=False,  # it takes one more input
     ),
     Case(
         "linearize",

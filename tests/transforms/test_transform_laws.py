@@ -73,7 +73,6 @@ def test_the_table_names_transforms_and_each_once():
 
 # What makes a model of a model, and yet cannot be an entry; each has a test file of its own.
 ELSEWHERE = {
-    "patch": "takes one more input",
     "unfreeze": "takes what freeze gave alone",
     "functionalize": "takes a function, not a model",
     "from_torch": "takes a torch module",
@@ -82,7 +81,8 @@ ELSEWHERE = {
 OTHERS = {
     "accumulate", "aggregate", "assert_max_traces", "eval_step", "explain_retrace", "export", "find_nonfinite", "flops",
     "func", "hvp", "load_exported", "merge", "ntk", "param_groups", "parity", "per_example_grad", "read_average",
-    "register_op", "start_average", "summary", "to_torch", "train_step", "update_average", "value_and_grad", "weighted",
+    "register_op", "start_average", "summary", "to_source", "to_torch", "train_step", "update_average",
+    "value_and_grad", "weighted",
 }  # fmt: skip
 
 
