@@ -32,13 +32,14 @@ from transforms.retracing import assert_max_traces, explain_retrace
 from transforms.scaling import LossScale, LossScaling
 from transforms.scanning import scan
 from transforms.source.generating import to_source
+from transforms.spectral_norms import SpectralNorm, spectral_norm
 from transforms.summarizing import summary
 from transforms.torch_ops.registry import register_op
 from transforms.torch_state import to_torch
 from transforms.train_state import TrainState
 from transforms.training import TrainStep, train_step
 from transforms.tying import tie
-from transforms.weight_norms import SpectralNorm, WeightNorm, spectral_norm, weight_norm
+from transforms.weight_norms import WeightNorm, weight_norm
 
 __all__ = [
     "Average",

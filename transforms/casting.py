@@ -4,20 +4,19 @@ import fnmatch
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from purenn.calling import Interceptor, Paths, Run, intercepted
 from purenn.errors import refusal
 from purenn.layering import names
 from purenn.model import Buffers, Leaf, Model, Params, check_model, structure
 from purenn.tree import Tree, Where, flatten, selected, unflatten
+from transforms.dtypes import cast, cast_leaves, floating
 from transforms.viewing import View
 
 
@@ -66,7 +65,7 @@ def precision(
     """
     check_model("precision", model)
     dtypes = {
-        name: _floating(name, dtype)
+        name: floating(name, dtype)
         for name, dtype in (("compute", compute), ("param", param), ("output", output), ("reduce", reduce))
     }
     weights = _weights(structure(model))
@@ -76,17 +75,6 @@ def precision(
             remedy = "Say it in one place, or choose the others."
             raise refusal("precision", "a weight must be chosen once", {"chosen twice": both}, remedy)
     return Precision(model, paths, **dtypes)
-
-
-def _floating(name: str, dtype: Any) -> Any:
-    if dtype is None:
-        return None
-    with suppress(TypeError):  # what is no dtype is refused below
-        dtype = jax.dtypes.canonicalize_dtype(dtype)
-    if not (isinstance(dtype, np.dtype) and jnp.issubdtype(dtype, jnp.floating)):
-        rule = f"{name} must be a floating dtype or None"
-        raise refusal("precision", rule, {name: str(dtype)}, "For example jnp.bfloat16.", TypeError)
-    return dtype
 
 
 def _weights(tree: Tree) -> dict[str, Leaf]:
@@ -140,7 +128,7 @@ class Precision(View):
             ``(params, buffers)``.
         """
         dtypes = dict.fromkeys(self.paths, self.param)
-        return _cast_leaves(params, dtypes), _cast_leaves(buffers, dtypes)
+        return cast_leaves(params, dtypes), cast_leaves(buffers, dtypes)
 
     def structure(self) -> Tree:
         """Lists the model's leaves, the chosen ones in the dtype that is kept."""
@@ -156,15 +144,15 @@ class Precision(View):
         """Casts the chosen weights; those among the buffers are frozen."""
         del rng, train
         frozen = {path: array for path, array in flatten(buffers).items() if path in self._shown}
-        return _cast_leaves(params, self._shown), _cast_leaves(buffers, self._shown), frozen
+        return cast_leaves(params, self._shown), cast_leaves(buffers, self._shown), frozen
 
     def leave(self, buffers: Buffers, note: Mapping[str, Any]) -> Buffers:
         """Takes the frozen weights back as they were, and the rest in the dtypes it has."""
-        return unflatten({**flatten(_cast_leaves(buffers, self._kept_dtypes)), **note})
+        return unflatten({**flatten(cast_leaves(buffers, self._kept_dtypes)), **note})
 
     def run(self, bound: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs the model, and casts its output."""
-        return _cast(super().run(bound, args, kwargs), self.output)
+        return cast(super().run(bound, args, kwargs), self.output)
 
     def around(self) -> AbstractContextManager[None]:
         """Casts what goes into each module."""
@@ -222,26 +210,10 @@ class _Casting(Interceptor):
             got = {path: str(entry) for path, entry in zip(paths, entries, strict=True)}
             raise refusal("precision", "layers that share one compiled body must have one dtype", got)
         if paths[0] in self.policy.wide_norms:
-            args, kwargs = _cast((args, kwargs), self.policy.reduce)
-            return _cast(run(*args, **kwargs), entries[0])
-        args, kwargs = _cast((args, kwargs), entries[0])
+            args, kwargs = cast((args, kwargs), self.policy.reduce)
+            return cast(run(*args, **kwargs), entries[0])
+        args, kwargs = cast((args, kwargs), entries[0])
         return run(*args, **kwargs)
-
-
-def _cast_leaves(tree: Tree, dtypes: Mapping[str, Any]) -> Tree:
-    return unflatten({path: _cast(array, dtypes.get(path)) for path, array in flatten(tree).items()})
-
-
-def _cast(tree: Any, dtype: Any) -> Any:
-    """Floating arrays in another dtype; None leaves them."""
-    if dtype is None:
-        return tree
-
-    def one(leaf: Any) -> Any:
-        floating = isinstance(leaf, (jax.Array, np.ndarray)) and jnp.issubdtype(leaf.dtype, jnp.floating)
-        return jnp.asarray(leaf, dtype) if floating and leaf.dtype != dtype else leaf
-
-    return jax.tree.map(one, tree)
 
 
 def precise(op: str, model: Model, choice: Any) -> Model:

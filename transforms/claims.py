@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from purenn.calling import located
-from purenn.errors import refusal
 from purenn.model import Bound, Keys, Leaf
 from purenn.tree import flatten, unflatten
 from transforms.parametrization import Parametrization
@@ -120,20 +119,31 @@ class Claim:
 
     def _start(self, weight: Any, own: Mapping[str, Any] | None, keys: Keys, exact: bool) -> Arrays:
         with located(self.path):
-            bounds, raws = self._begin(weight, keys, exact, own)
+            bounds, raws = self.begin(weight, keys, exact, own)
             if exact and len(self.chain) > 1:
                 raws = weight
                 for p, m in reversed(list(zip(self.chain, bounds, strict=True))):
                     raws = p.right_inverse(m, raws)
-        kept = {self._place(0, name, None): raw for name, raw in _named(raws).items()}
+        kept = {self._place(0, name, None): raw for name, raw in named(raws).items()}
         for i, m in enumerate(bounds):
             own = flatten(m._params) | flatten(m.buffers)
             kept |= {self._place(i, name, i): array for name, array in own.items()}
         return kept
 
-    def _begin(
+    def begin(
         self, weight: Any, keys: Keys, exact: bool, own: Mapping[str, Any] | None = None
     ) -> tuple[list[Bound], Any]:
+        """Binds the parametrizations to arrays that begin with the weight.
+
+        Args:
+            weight: of one member or layer, as the others are.
+            keys: of the model.
+            exact: as in `start`.
+            own: as in `start`.
+
+        Returns:
+            ``(bound, raws)``: the parametrizations, bound, and what the first one takes.
+        """
         bounds: list[Bound] = []
         raws: Any = ()
         for i, p in enumerate(self.chain):
@@ -142,7 +152,7 @@ class Claim:
             if i == 0:
                 raws = _inverse(p, m, weight, exact)
             if i + 1 < len(self.chain):
-                weight = p.forward(m, *_named(raws).values()) if i == 0 else p.forward(m, weight)
+                weight = p.forward(m, *named(raws).values()) if i == 0 else p.forward(m, weight)
             bounds.append(m)
         return bounds, raws
 
@@ -189,7 +199,15 @@ class Claim:
         return f"{parent}.{self.chain[i].place(name, array, position)}".lstrip(".")
 
 
-def _named(raws: Any) -> Arrays:
+def named(raws: Any) -> Arrays:
+    """Names what the first parametrization takes, as torch does.
+
+    Args:
+        raws: one array, or a tuple of them.
+
+    Returns:
+        The arrays by name.
+    """
     if isinstance(raws, (tuple, list)):
         return {f"original{i}": raw for i, raw in enumerate(raws)}
     return {"original": raws}
@@ -202,59 +220,3 @@ def _inverse(p: Parametrization, m: Bound, weight: Any, exact: bool) -> Any:
         if exact:
             raise
         return weight  # as torch does: the weight becomes the raw array
-
-
-def claim(op: str, path: str, weight: Leaf, chain: tuple[Parametrization, ...]) -> Claim:
-    """Fits a chain to a weight; nothing is computed.
-
-    Args:
-        op: name of the caller.
-        path: of the weight.
-        weight: its declaration.
-        chain: the parametrizations.
-
-    Returns:
-        The claim.
-
-    Errors:
-        ValueError where two of them claim one name, or the chain gives another shape or dtype.
-    """
-    stack, axes, weight = weight.shape[: weight.stacks], weight.layer_axes, weight.one()
-    made = Claim(path, tuple(p.fit(weight) for p in chain))
-    raws = _raws(op, made, weight)
-    for p in made.chain[1:]:
-        if len(_raws(op, Claim(path, (p,)), weight)) > 1:
-            got: dict[str, Any] = {"path": path, "parametrizations": [type(each).__name__ for each in chain]}
-            rule = f"{type(p).__name__}, which takes several arrays, must be the first of its weight"
-            raise refusal(op, rule, got)
-    made = replace(made, raws=tuple((name, _raw(made.chain[0], weight, raw)) for name, raw in raws.items()))
-    if len(made.leaves()) < made.count():
-        names = [type(p).__name__ for p in chain]
-        rule = "no two parametrizations of one weight may keep an array under one name"
-        raise refusal(op, rule, {"path": path, "parametrizations": names}, "Merge the first before the second.")
-    leaves = made.leaves()
-    given = jax.eval_shape(
-        lambda rng, arrays: made.compute(arrays, Keys.root(op, rng), False)[0],
-        jax.random.key(0),
-        {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in leaves.items()},
-    )
-    if (given.shape, given.dtype) != (weight.shape, weight.dtype):
-        got = {"path": path, "shape": weight.shape, "dtype": str(weight.dtype)}
-        got |= {"computed shape": given.shape, "computed dtype": str(given.dtype)}
-        raise refusal(op, "a parametrization must keep the shape and dtype of the weight", got)
-    return replace(made, stack=stack, layer_axes=axes)
-
-
-def _raws(op: str, made: Claim, weight: Leaf) -> dict[str, Any]:
-    """The shapes of the arrays that the first of a chain takes."""
-
-    def begin(rng: Any, weight: Any) -> Arrays:
-        return _named(made._begin(weight, Keys.root(op, rng), False)[1])
-
-    return jax.eval_shape(begin, jax.random.key(0), jax.ShapeDtypeStruct(weight.shape, weight.dtype))
-
-
-def _raw(p: Parametrization, weight: Leaf, raw: Any) -> Leaf:
-    floating = bool(jnp.issubdtype(raw.dtype, jnp.inexact))
-    trained = weight.trainable and p.trains and floating
-    return Leaf(raw.shape, raw.dtype, trainable=trained, parameter=weight.parameter and floating)

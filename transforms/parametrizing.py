@@ -11,7 +11,8 @@ from purenn.errors import refusal
 from purenn.model import Buffers, Keys, Leaf, Model, Params, check_model, structure
 from purenn.random import as_key
 from purenn.tree import Tree, Where, combine, flatten, selected, unflatten
-from transforms.claims import Arrays, Claim, claim
+from transforms.claiming import claim
+from transforms.claims import Arrays, Claim
 from transforms.merging import Rewriting
 from transforms.parametrization import as_parametrization
 

@@ -11,7 +11,8 @@ from stateful.module import Module
 from stateful.node import changed
 from stateful.parameter import BufferCell, Cell, Parameter
 from stateful.random import key_of, take_ticket
-from transforms.claims import Arrays, Claim, claim
+from transforms.claiming import claim
+from transforms.claims import Arrays, Claim
 from transforms.parametrization import Parametrization
 
 

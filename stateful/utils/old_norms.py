@@ -6,7 +6,8 @@ from typing import Any
 from stateful.module import Module
 from stateful.utils.attached import Attached, attach, detach
 from stateful.utils.parametrizations import axis_of_outputs
-from transforms.weight_norms import OldSpectralNorm, OldWeightNorm
+from transforms.spectral_norms import OldSpectralNorm
+from transforms.weight_norms import OldWeightNorm
 
 
 def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:

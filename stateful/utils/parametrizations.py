@@ -8,7 +8,8 @@ from stateful.conv import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from stateful.module import Module
 from stateful.utils.parametrize import Adapted, register_parametrization
 from transforms.orthogonal_maps import Orthogonal
-from transforms.weight_norms import SpectralNorm, WeightNorm
+from transforms.spectral_norms import SpectralNorm
+from transforms.weight_norms import WeightNorm
 
 __all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 
