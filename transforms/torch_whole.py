@@ -9,6 +9,7 @@ A packed sequence stays padded inside: its data are the rows of all steps, those
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from purenn.errors import refusal
@@ -28,6 +29,7 @@ _EACH_ROW = (
     "linear", "dropout", "relu", "gelu", "tanh", "sigmoid", "silu", "elu", "leaky_relu", "layer_norm", "embedding",
     "_to_copy", "clone", "contiguous", "detach", "alias",
 )  # fmt: skip
+_within: ContextVar[bool] = ContextVar("within", default=False)
 
 
 @contextlib.contextmanager
@@ -40,6 +42,9 @@ def keep_whole() -> Iterator[None]:
     import torch
     from torch.nn.modules import transformer
 
+    if _within.get():  # a custom autograd function inside is exported by itself
+        yield
+        return
     library = torch.library.Library(NAMESPACE, "FRAGMENT")
     for schema in _SCHEMAS:
         name = schema.partition("(")[0]
@@ -49,10 +54,12 @@ def keep_whole() -> Iterator[None]:
     detect = transformer._detect_is_causal_mask
     # it compares the mask's values, to leave a mask out that says no more than is_causal
     transformer._detect_is_causal_mask = lambda mask, is_causal=None, size=None: bool(is_causal)
+    before = _within.set(True)
     try:
         with _mode():
             yield
     finally:
+        _within.reset(before)
         transformer._detect_is_causal_mask = detect
         library._destroy()
 

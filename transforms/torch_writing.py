@@ -122,10 +122,17 @@ class Writer:
         examples = [example(tensor.meta["val"]) for tensor in tensors]
         gradients = [example(value) for value in node.meta["val"]]
         name = op.removeprefix(f"{NAMESPACE}.").removesuffix(".default")
-        for kind, given in (("forward", (examples,)), ("backward", (examples, gradients))):
-            run = as_module(function.forward if kind == "forward" else function.backward, kind)
-            self._bodies[f"{name}_{kind}"] = self._trace(run, given, {}, _automatic(given), False)
-        return [Body(f"{name}_forward"), Body(f"{name}_backward"), self._value(tensors)]
+        forward = self._custom_body(f"{name}_forward", function.forward, (examples,))
+        try:
+            backward: Any = self._custom_body(f"{name}_backward", function.backward, (examples, gradients))
+        except ValueError as error:  # only who differentiates needs it
+            backward = str(error)
+        return [forward, backward, self._value(tensors)]
+
+    def _custom_body(self, name: str, fn: Callable[..., Any], given: tuple[Any, ...]) -> Body:
+        run = as_module(fn, name.rpartition("_")[2])
+        self._bodies[name] = self._trace(run, given, {}, _automatic(given), False)
+        return Body(name)
 
     def _value(self, value: Any) -> Any:
         import torch

@@ -1,5 +1,6 @@
 """What torch.export is helped over: Python of other libraries, classes it does not know, attributes that change."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -96,3 +97,26 @@ def test_an_error_says_what_torch_said_of_which_line():
 def test_an_error_of_the_forward_itself_is_told():
     with pytest.raises(ValueError, match=r"torch said: RuntimeError: bilinear\(\): input2 size does not match"):
         transforms.from_torch(nn.Bilinear(3, 3, 1), (torch.ones(2, 3), torch.ones(2, 4)))
+
+
+class OneWay(torch.autograd.Function):
+    """Its backward decides by values, which torch.export cannot follow."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, g):
+        return g if g.sum() > 0 else -g
+
+
+def test_a_backward_that_cannot_be_exported_is_missed_by_who_differentiates_only():
+    class Net(nn.Module):
+        def forward(self, x):
+            return OneWay.apply(x)
+
+    run = converted(Net(), torch.tensor(X))
+    np.testing.assert_allclose(run(jnp.asarray(X)), 2 * X)
+    with pytest.raises(ValueError, match=r"backward of a custom function must be one that torch\.export takes"):
+        jax.grad(lambda x: run(x).sum())(jnp.asarray(X))

@@ -277,7 +277,7 @@ def _one_hot(self: Any, num_classes: int = -1) -> Any:
 
 @register_op("purenn.custom_function")
 def _custom_function(forward: Any, backward: Any, tensors: Any) -> Any:
-    """A torch.autograd.Function: both of its sides are programs."""
+    """A torch.autograd.Function: both of its sides are programs, or torch's reason why the second is none."""
 
     @jax.custom_vjp
     def call(*tensors: Any) -> Any:
@@ -287,6 +287,9 @@ def _custom_function(forward: Any, backward: Any, tensors: Any) -> Any:
         return call(*tensors), tensors
 
     def pull(tensors: Any, gradients: Any) -> Any:
+        if isinstance(backward, str):
+            rule = "the backward of a custom function must be one that torch.export takes"
+            raise refusal("from_torch", rule, remedy=backward)
         found = backward(*tensors, *gradients)
         return tuple(_gradient(x, g) for x, g in zip(tensors, found, strict=True))
 
