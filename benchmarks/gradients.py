@@ -7,12 +7,12 @@ programs (see comparing.py), the equations of both jaxprs, and the lines of code
 comments and blanks.
 """
 
-import ast
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from comparing import compare
+from lines import lines
 
 import purenn.functional as F
 import stateful as nn
@@ -20,6 +20,7 @@ import transforms
 from transforms import func
 
 WIDTH, DEPTH, N, MICRO = 64, 8, 64, 8
+FOLDER = Path(transforms.__file__).parent
 FILES = {
     "value_and_grad": ["gradients"],
     "value_and_grad, a part": ["gradients"],
@@ -177,20 +178,8 @@ def _bodies(value):
             yield getattr(part, "jaxpr", part)
 
 
-def lines(name: str) -> int:
-    """Lines of code of a file of transforms: no docstrings, comments or blanks."""
-    source = (Path(transforms.__file__).parent / f"{name}.py").read_text()
-    documented = set()
-    for node in ast.walk(ast.parse(source)):
-        first = node.body[0] if isinstance(getattr(node, "body", None), list) and node.body else None
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-            documented.update(range(first.lineno, first.end_lineno + 1))
-    text = enumerate(source.splitlines(), 1)
-    return sum(bool(line.strip()) and not line.strip().startswith("#") and n not in documented for n, line in text)
-
-
 if __name__ == "__main__":
     for name, (ours, hand, args) in pairs().items():
-        count = ", ".join(f"{file} {lines(file)}" for file in FILES[name])
+        count = ", ".join(f"{file} {lines(FOLDER / f'{file}.py')}" for file in FILES[name])
         print(f"{name}: {compare(ours, hand, args)}; "
               f"equations {equations(ours, args)} / {equations(hand, args)}; lines: {count}", flush=True)  # fmt: skip
