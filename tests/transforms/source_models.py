@@ -84,12 +84,11 @@ class Layer(nn.Module):
 
     def forward(self, x):
         x = x + self.attn(self.ln1(x))
-        x = x + self.mlp(self.ln2(x))
-        return x
+        return x + self.mlp(self.ln2(x))
 
 
 class GPT(nn.Module):
-    def __init__(self, v=11, e=8, h=2, n=3):
+    def __init__(self, v=11, e=8, h=2, n=2):
         super().__init__()
         self.wte = nn.Embedding(v, e)
         self.wpe = nn.Embedding(6, e)
@@ -164,7 +163,7 @@ class UNet(nn.Module):
 
 
 class Encoder(nn.Module):
-    def __init__(self, e=8, layers=3):
+    def __init__(self, e=8, layers=2):
         super().__init__()
         layer = nn.TransformerEncoderLayer(e, 2, 16, batch_first=True, norm_first=True)
         self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
