@@ -24,10 +24,13 @@ def _is_flattening(self: Expr, size: Any) -> bool:
     return 0 < lead < self.ndim - 1 and self.text.isidentifier() and tuple(size[:lead]) == self.shape[:lead]
 
 
-@spelled("aten.flatten.using_ints")
-def _flatten(self: Expr, start_dim: int = 0, end_dim: int = -1) -> str | None:
+@spelled("aten.flatten.using_ints", out=True)
+def _flatten(self: Expr, start_dim: int = 0, end_dim: int = -1, *, out: Expr) -> str | None:
     """Of lengths that are not fixed; others are views."""
     first, last = (dim % max(self.ndim, 1) for dim in (start_dim, end_dim))
+    assert out.shape is not None
+    if sum(isinstance(n, str) for n in out.shape) == 1:
+        return f"{operand(self)}.reshape({', '.join('-1' if isinstance(n, str) else str(n) for n in out.shape)})"
     if not self.text.isidentifier():
         return None
     lead, rest = range(first), range(last + 1, self.ndim)
