@@ -120,6 +120,8 @@ def _masked_put(self: Any, where: tuple[Any, ...], values: Any, accumulate: bool
     mask = where[first]
     tail = self.ndim - first - mask.ndim
     spread = mask.reshape(*mask.shape, *[1] * tail)
+    if 0 in values.shape:
+        return self  # the mask is nowhere True
     if values.ndim <= tail or values.shape[: values.ndim - tail] == (1,):
         put = values.reshape(values.shape[max(values.ndim - tail, 0) :])
     else:
