@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purenn.errors import refusal
+from purenn.files.atomic import sync_folder
 from purenn.files.error import CheckpointError
 from stateful.checkpointer_files import FileStore
 from stateful.checkpointer_orbax import OrbaxStore
@@ -107,7 +108,7 @@ class Checkpointer:
     ):
         self._keep = Keep(keep_last, keep_every, keep_best)
         self.directory = Path(directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
+        _make_folder(self.directory)
         self._store = _store(self.directory, backend)
         self._asynchronous = asynchronous and self._store.threaded
         self._thread: threading.Thread | None = None
@@ -234,6 +235,14 @@ class Checkpointer:
                 with contextlib.suppress(CheckpointError):
                     score = json.loads(self._store.notes(step))["metrics"].get(self._keep.best[0])
                     self._scores[step] = None if score is None or math.isnan(score) else score
+
+
+def _make_folder(directory: Path) -> None:
+    """Makes a folder and those around it, so that a power cut does not take them with what they hold."""
+    missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
 
 
 def _store(directory: Path, backend: str | None) -> Any:

@@ -57,6 +57,14 @@ def test_a_state_comes_back_as_it_was(tmp_path, training, asynchronous):
     assert nn.load(run.path(7))["state.params.0.weight"].shape == (4, 3)  # an ordinary safetensors file
 
 
+def test_a_folder_that_is_made_is_synced_into_those_around_it(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("stateful.checkpointer.sync_folder", synced.append)
+    for _ in range(2):
+        nn.Checkpointer(tmp_path / "a" / "run")
+        assert synced == [tmp_path / "a", tmp_path]
+
+
 def test_without_a_target_names_are_flat(tmp_path):
     with nn.Checkpointer(tmp_path) as run:
         run.save(state(3), 3)
@@ -198,16 +206,16 @@ def test_restores_onto_another_number_of_devices(tmp_path):
     mesh = jax.make_mesh((jax.device_count(),), ("d",))
     place = jax.NamedSharding(mesh, jax.P("d"))
     whole = jax.NamedSharding(mesh, jax.P())
-    like = {"x": jax.device_put(jnp.zeros(8), place), "y": jax.device_put(jnp.zeros(3), whole)}
+    like = {"x": jax.device_put(jnp.zeros(12), place), "y": jax.device_put(jnp.zeros(3), whole)}
     run = nn.Checkpointer(sys.argv[1])
     if run.latest() is None:
-        run.save({"x": like["x"] + jnp.arange(8.0), "y": like["y"] + 2}, 1)
+        run.save({"x": like["x"] + jnp.arange(12.0), "y": like["y"] + 2}, 1)
     else:
         found = run.restore(like).state
         assert found["x"].sharding == like["x"].sharding, found["x"].sharding
-        assert found["x"].tolist() == list(range(8)) and found["y"].tolist() == [2, 2, 2]
+        assert found["x"].tolist() == list(range(12)) and found["y"].tolist() == [2, 2, 2]
     """
-    for count in (4, 2):
+    for count in (4, 3):
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
         run_python(code, tmp_path, flags)
 
