@@ -7,7 +7,7 @@ other iterable is asked for a fresh iterator and goes past what was seen, so it 
 import base64
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import jax
@@ -138,6 +138,39 @@ class BatchIterator:
         self._epoch, self._batch = epoch, batch
 
 
+def check_batches(op: str, source: Any) -> None:
+    """Refuses what is no iterable of batches, and what is one batch.
+
+    Args:
+        op: name of the caller, for errors.
+        source: from the user.
+
+    Errors:
+        TypeError for them.
+    """
+    arrays = isinstance(source, tuple) and all(hasattr(part, "shape") for part in source)
+    if not isinstance(source, Iterable) or isinstance(source, (Mapping, str)) or hasattr(source, "shape") or arrays:
+        got = {"type(batches)": type(source).__name__}
+        remedy = "Cut arrays into batches with nn.batches(arrays, size)."
+        raise refusal(op, "batches must be an iterable of batches, not arrays", got, remedy, TypeError)
+
+
+def check_finite(op: str, source: Any) -> None:
+    """Refuses batches to evaluate on that never end.
+
+    Args:
+        op: name of the caller, for errors.
+        source: from the user.
+
+    Errors:
+        ValueError for `batches` without ``epochs``; as `check_batches`.
+    """
+    check_batches(op, source)
+    if isinstance(source, Batches) and source.epochs is None:
+        remedy = "nn.batches(arrays, size, epochs=1) ends."
+        raise refusal(op, "batches to evaluate on must end", {"epochs": None}, remedy)
+
+
 class Feed:
     """The batches of a training run: counted over epochs, with a position, moved to the devices ahead of time.
 
@@ -149,9 +182,7 @@ class Feed:
     """
 
     def __init__(self, source: Iterable[Any], passes: int | None = 1, sharding: Any = None, ahead: int = 2):
-        if not isinstance(source, Iterable):
-            got = {"type(batches)": type(source).__name__}
-            raise refusal("fit", "batches must be an iterable of batches", got, "nn.batches(arrays, size)", TypeError)
+        check_batches("fit", source)
         self._source, self._limit, self._sharding, self._ahead = source, passes, sharding, ahead
         self._iterator = iter(source)
         self._passes, self._taken = 0, 0

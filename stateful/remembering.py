@@ -131,9 +131,13 @@ class Remembering(StateHooks):
             ``IncompatibleKeys(missing_keys, unexpected_keys)``.
 
         Errors:
-            ValueError that lists every missing, unexpected and mis-shaped name at once; nothing has been changed then.
+            TypeError for what is no dict; ValueError that lists every missing, unexpected and mis-shaped name at once;
+            nothing has been changed then.
         """
         del assign
+        if not isinstance(state_dict, Mapping):
+            got, remedy = {"type(state_dict)": type(state_dict).__name__}, "nn.load_into(module, path) reads a file."
+            raise refusal(f"{type(self).__name__}.load_state_dict", "state_dict must be a dict", got, remedy, TypeError)
         state_dict = self._edited(state_dict, strict)
         undo: list[Callable[[], None]] = []
         try:

@@ -21,7 +21,7 @@ from purenn.errors import refusal
 from purenn.model import Model, check_model
 from purenn.random import as_key
 from stateful.checkpointer import Checkpointer
-from stateful.data import Batches, Feed, place
+from stateful.data import Batches, Feed, check_finite, place
 from stateful.module import Module
 from stateful.random import key_of, take_ticket
 from stateful.trainer_guard import SPOILT, NonFiniteError, check_patience
@@ -109,8 +109,9 @@ class Trainer:
             ``{"loss": mean, metric: mean}``, over examples.
 
         Errors:
-            ValueError where there is no batch.
+            ValueError where there is no batch, or no end of them; TypeError for what is no iterable of batches.
         """
+        check_finite("evaluate", batches)
         rows = [self._evaluate(self.state, place(batch, self.sharding)) for batch in batches]
         if not rows:
             remedy = "An iterator can be read once: pass nn.batches(...) or a list."
@@ -167,6 +168,8 @@ class Trainer:
             arguments or a checkpoint of another model; FileNotFoundError, FileExistsError by ``resume``.
         """
         feed, plan = self._plan(batches, steps, epochs, eval_every, save_every, log_every)
+        if eval_batches is not None:
+            check_finite("fit", eval_batches)
         store = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpointer) else Checkpointer(checkpoint)
         position = self._resume(store, resume)
         with ExitStack() as stack:
@@ -221,16 +224,13 @@ class Trainer:
             self.module.update(*jax.tree.map(jnp.copy, trees))
 
     def _plan(self, batches: Any, steps: Any, epochs: Any, eval_every: Any, save_every: Any, log_every: Any) -> Any:
-        for name, value in (
-            ("steps", steps),
-            ("epochs", epochs),
-            ("eval_every", eval_every),
-            ("save_every", save_every),
-        ):
+        for name, value in (("steps", steps), ("epochs", epochs)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 raise refusal("fit", f"{name} must be an integer that is not negative", {name: value})
-        if isinstance(log_every, bool) or not isinstance(log_every, int) or log_every < 1:
-            raise refusal("fit", "log_every must be a positive integer", {"log_every": log_every})
+        for name, value in (("log_every", log_every), ("eval_every", eval_every), ("save_every", save_every)):
+            optional = value is None and name != "log_every"
+            if not optional and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise refusal("fit", f"{name} must be a positive integer", {name: value})
         if steps is not None and epochs is not None:
             raise refusal("fit", "steps or epochs must be None", {"steps": steps, "epochs": epochs})
         own = isinstance(batches, Batches)

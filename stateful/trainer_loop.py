@@ -167,6 +167,8 @@ class Loop:
         if self.plan.total is not None:
             text = f"fit: the batches ended at step {self.step} of {self.plan.total}; iterators can be read once."
             warnings.warn(text, stacklevel=4)
+        elif self.step == 0:
+            warnings.warn("fit: there was no batch, and nothing was trained.", stacklevel=4)
 
     def _check(self, found: Any) -> None:
         if found is not None:

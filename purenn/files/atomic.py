@@ -64,10 +64,13 @@ def writing_beside(target: Path, fsync: bool = True) -> Iterator[FileIO]:
         The file.
 
     Errors:
-        IsADirectoryError where the target is a folder; OSError as in `replacing`.
+        IsADirectoryError where the target is a folder; FileNotFoundError where it would stand in none; OSError as in
+        `replacing`.
     """
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the folder of the file must be there", str(target.parent))
     _sweep(target)
     file = _create(target)
     try:

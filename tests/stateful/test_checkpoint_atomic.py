@@ -144,7 +144,7 @@ def test_the_files_of_a_set_are_synced_before_its_index(tmp_path, calls):
 
 
 def test_folders_that_are_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=f"the folder of the file must be there: '{tmp_path}/none'"):
         nn.save(tmp_path / "none" / "a", {"w": BASE})
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError):

@@ -269,6 +269,9 @@ def test_what_is_no_module(tmp_path):
         "load_into: module must be a Module, got type='dict'. For a pure model: purenn.load_state_dict(model, nn.load(path)); for a tree: nn.restore.",
     ):
         nn.load_into({}, tmp_path / "a")
+    words = "Linear.load_state_dict: state_dict must be a dict, got type(state_dict)='str'. nn.load_into(module, path)"
+    with refused(TypeError, words):
+        nn.Linear(3, 2).load_state_dict(str(tmp_path))
 
 
 # ------------------------------------------------------------------------------------------------------------- names

@@ -151,7 +151,7 @@ def test_a_feed_passes_over_its_source_again_as_often_as_it_is_told():
 
 
 def test_a_feed_refuses():
-    with refused(TypeError, "fit: batches must be an iterable of batches, got type(batches)='int'."):
+    with refused(TypeError, "fit: batches must be an iterable of batches, not arrays, got type(batches)='int'."):
         Feed(3)
     feed = Feed([np.array([1])])
     with refused(ValueError, "fit: batches must give again what they gave before the run stopped, got batches seen=3."):

@@ -436,11 +436,24 @@ def test_trainer_refuses(tmp_path):
         with refused(ValueError, words):
             nn.Trainer(Net(), loss, optax.sgd(0.1), max_nonfinite=patience)
     one = trainer()
-    for name in ("steps", "epochs", "eval_every", "save_every"):
+    for name in ("steps", "epochs"):
         with refused(ValueError, f"fit: {name} must be an integer that is not negative, got {name}=-1."):
             one.fit(DATA, **{name: -1})
-    with refused(ValueError, "fit: log_every must be a positive integer, got log_every=0."):
-        one.fit(DATA, steps=1, log_every=0)
+    for name in ("log_every", "eval_every", "save_every"):
+        with refused(ValueError, f"fit: {name} must be a positive integer, got {name}=0."):
+            one.fit(DATA, steps=1, **{name: 0})
+    for batches in (None, X, (X, Y), {"x": X}, "data"):
+        words = "batches must be an iterable of batches, not arrays, got type(batches)="
+        with refused(TypeError, f"fit: {words}'{type(batches).__name__}'. Cut arrays into batches with nn.batches("):
+            one.fit(batches, steps=1)
+        with refused(TypeError, f"evaluate: {words}"):
+            one.evaluate(batches)
+    with refused(
+        ValueError, "fit: batches to evaluate on must end, got epochs=None. nn.batches(arrays, size, epochs=1)"
+    ):
+        one.fit(DATA, steps=1, eval_batches=DATA)
+    with pytest.warns(UserWarning, match="fit: there was no batch, and nothing was trained"):
+        one.fit([], **QUIET)
     with refused(ValueError, "fit: steps or epochs must be None, got steps=1 and epochs=1."):
         one.fit(DATA, steps=1, epochs=1)
     with refused(ValueError, "fit: steps or epochs must be given, got steps=None and epochs=None. The batches go on."):
