@@ -18,10 +18,12 @@ def scan(
     model: equal children of one parent (a Sequential, a ModuleList) that it calls one after the other.
 
     Tracing and compiling take about as long as for one layer; with gradients, for which ``lax.scan`` compiles a second
-    loop that reads what the first one keeps, about twice as long, however many layers there are. The arrays are kept stacked, ``params["0:12"]["weight"]`` for
-    layers 0 to 11; in a state_dict each layer has its own name (see `purenn.layering`). ``stacked=False`` keeps them
-    apart in params as well, for what speaks of single layers (learning rates by depth, say); stacking them inside each
-    step then costs a copy of the weights, and most of what compiles quickly is lost.
+    loop that reads what the first one keeps, about twice as long, however many layers there are.
+
+    The arrays are kept stacked, ``params["0:12"]["weight"]`` for layers 0 to 11; in a state_dict each layer has its own
+    name (see `purenn.layering`). ``stacked=False`` keeps them apart in params as well, for what speaks of single layers
+    (learning rates by depth, say); stacking them inside each step then costs a copy of the weights, and most of what
+    compiles quickly is lost.
 
     Args:
         model: any model; one layer with ``n``, the whole with ``where``.
