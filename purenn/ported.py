@@ -14,8 +14,8 @@ from purenn.model import Buffers, Params
 from purenn.random import Keys
 
 __all__ = [
-    "Keys", "batch_norm", "clamp", "gather", "masked_put", "max_along", "places", "root", "sort", "topk", "variance",
-    "weights",
+    "Keys", "batch_norm", "clamp", "gather", "histc", "masked_put", "max_along", "places", "root", "sort", "topk",
+    "variance", "weights",
 ]  # fmt: skip
 
 
@@ -201,3 +201,24 @@ def masked_put(x: jax.Array, mask: jax.Array, values: jax.Array) -> jax.Array:
     """
     place = jnp.cumsum(mask.reshape(-1)).reshape(mask.shape) - 1
     return jnp.where(mask, jnp.take(values.reshape(-1), place, mode="clip").astype(x.dtype), x)
+
+
+def histc(x: jax.Array, bins: int = 100, low: Any = 0, high: Any = 0) -> jax.Array:
+    """Counts numbers by where they lie.
+
+    Args:
+        x: any shape.
+        bins: number of parts of equal width.
+        low: where the first begins; equal to ``high`` for the range of the numbers.
+        high: where the last ends.
+
+    Returns:
+        The counts, ``(bins,)``, in the dtype of ``x``.
+    """
+    x = x.reshape(-1)
+    low, high = (x.min(), x.max()) if low == high else (low, high)
+    low, high = (jnp.asarray(b, x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32) for b in (low, high))
+    low, high = jnp.where(low == high, low - 1, low), jnp.where(low == high, high + 1, high)
+    place = jnp.where(x == high, bins - 1, jnp.floor((x - low) * bins / (high - low)).astype(jnp.int32))
+    inside = (x >= low) & (x <= high)
+    return jnp.zeros(bins, x.dtype).at[jnp.where(inside, place, bins)].add(1, mode="drop")

@@ -4,7 +4,12 @@ import keyword
 import re
 from collections.abc import Mapping
 
-RESERVED = frozenset({"params", "buffers", "train", "rng", "keys", "i", "jax", "jnp", "F", "purenn", "self", "load"})
+from purenn import ported
+
+RESERVED = frozenset({
+    "params", "buffers", "train", "rng", "keys", "i", "jax", "jnp", "F", "purenn", "self", "load", "range", "str",
+    "int", "float", "bool", "complex", "vector_norm", *ported.__all__,
+})  # fmt: skip
 
 
 class Names:

@@ -419,3 +419,13 @@ def _several(fn: str, default: Any) -> Any:
 for _name, _fn in (("fft", "fftn"), ("ifft", "ifftn"), ("rfft", "rfftn"), ("irfft", "irfftn")):
     spelled(f"aten.fft_{_name}2.default")(_several(_fn, (-2, -1)))
     spelled(f"aten.fft_{_name}n.default")(_several(_fn, None))
+
+
+@spelled("aten.histc.default")
+def _histc(self: Expr, bins: int = 100, min: Any = 0, max: Any = 0) -> str:  # torch's names
+    return called("histc", self, bins, *([] if min == max else [min, max]))
+
+
+@spelled("aten._grouped_mm.default", "transformers.grouped_mm_fallback.default")
+def _grouped_mm(input: Expr, weight: Expr, offs: Any, bias: Any = None, out_dtype: Any = None) -> str | None:
+    return called("F.grouped_mm", input, weight, offs=offs) if bias is None and out_dtype is None else None

@@ -386,3 +386,8 @@ def _unfold(self: Expr, dimension: int, size: int, step: int) -> str | None:
     starts = f"jnp.arange({count})[:, None]" + (f" * {step}" if step != 1 else "")
     taken = called("jnp.take", self, Expr(f"{starts} + jnp.arange({size})"), dimension)
     return f"jnp.moveaxis({taken}, {dimension + 1}, -1)"
+
+
+@spelled("aten._weight_norm.default")
+def _weight_norm(v: Expr, g: Expr, dim: int = 0) -> str:
+    return called("F.weight_norm", v, g, dim)
