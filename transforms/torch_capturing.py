@@ -45,7 +45,8 @@ def captured(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic
     except Exception as error:  # torch raises errors of many kinds
         if str(error).startswith("from_torch: "):
             raise
-        other = _otherwise(export)
+        # the compiler cannot decide by values either
+        other = None if "data-dependent" in str(error) else _otherwise(export)
         if other is None:
             got = {"module": type(module).__name__}
             raise refusal("from_torch", "module must be one that torch.export takes", got, _said(error)) from error
