@@ -15,6 +15,7 @@ from source_models import cases
 from torch import nn
 
 import purenn
+import stateful as nn_of_purenn
 import transforms
 from purenn import ported
 from purenn.files.named import expand
@@ -295,8 +296,9 @@ def test_what_did_not_come_from_torch_is_refused():
     message = (
         "to_source: model must be a torch module or one that came from from_torch, got type.model.='Linear'. A model"
     )
-    with pytest.raises(TypeError, match=message):
-        transforms.to_source(purenn.layers.Linear(2, 3), (jnp.ones((1, 2)),))
+    for ours in (purenn.layers.Linear(2, 3), nn_of_purenn.Linear(2, 3)):
+        with pytest.raises(TypeError, match=message):
+            transforms.to_source(ours, (jnp.ones((1, 2)),))
 
 
 def test_a_missing_ruff_is_named(monkeypatch):

@@ -62,7 +62,7 @@ def to_source(
 def _converted(model: Any, args: Any, kwargs: Any, dynamic_shapes: Any) -> FromTorch:
     if isinstance(model, FromTorch):
         return model
-    if not hasattr(model, "named_parameters") or not hasattr(model, "state_dict") or hasattr(model, "apply_to"):
+    if not any(base.__module__.startswith("torch.nn.") for base in type(model).__mro__):
         got = {"type(model)": type(model).__name__}
         remedy = "A model of purenn is pure functions already."
         raise refusal("to_source", "model must be a torch module or one that came from from_torch", got, remedy,
