@@ -2,7 +2,7 @@
 
 Some look at values (the losses check theirs, the transformer compares its mask), some give shapes that depend on values
 (packed sequences), recurrent layers fix the number of steps. As operators of the namespace ``purenn_whole`` they are
-what purenn.functional has.
+what purenn.functional has. ``tensor.data``, which torch.export loses sight of, is ``tensor.detach()``.
 
 A packed sequence stays padded inside: its data are the rows of all steps, those past a sequence's end with it.
 """
@@ -41,6 +41,7 @@ def keep_whole() -> Iterator[None]:
     """
     import torch
     from torch.nn.modules import transformer
+    from torch.nn.modules.batchnorm import _BatchNorm
 
     if _within.get():  # a custom autograd function inside is exported by itself
         yield
@@ -51,9 +52,10 @@ def keep_whole() -> Iterator[None]:
         library.define(schema)
         library.impl(name, _FAKES[name], "CompositeExplicitAutograd")
         torch.library.register_fake(f"{NAMESPACE}::{name}", _FAKES[name], lib=library)
-    detect = transformer._detect_is_causal_mask
+    detect, normalise = transformer._detect_is_causal_mask, _BatchNorm.forward
     # it compares the mask's values, to leave a mask out that says no more than is_causal
     transformer._detect_is_causal_mask = lambda mask, is_causal=None, size=None: bool(is_causal)
+    setattr(_BatchNorm, "forward", _normalise(normalise))  # noqa: B010  # a method is replaced
     before = _within.set(True)
     try:
         with _mode():
@@ -61,6 +63,7 @@ def keep_whole() -> Iterator[None]:
     finally:
         _within.reset(before)
         transformer._detect_is_causal_mask = detect
+        setattr(_BatchNorm, "forward", normalise)  # noqa: B010
         library._destroy()
 
 
@@ -82,6 +85,7 @@ def _mode() -> Any:
 def _handlers() -> dict[Any, Callable[..., Any]]:
     import torch
 
+    data: Any = torch.Tensor.data
     recurrent = {
         "lstm": torch._VF.lstm,
         "gru": torch._VF.gru,
@@ -94,6 +98,8 @@ def _handlers() -> dict[Any, Callable[..., Any]]:
         torch._VF._pack_padded_sequence: _pack,
         torch._VF._pad_packed_sequence: _pad_packed,
         **{fn: _recurrent(name) for name, fn in recurrent.items()},
+        data.__get__: torch.Tensor.detach,
+        data.__set__: _set_data,
     }
 
 
@@ -101,6 +107,27 @@ def _ops() -> Any:
     import torch
 
     return getattr(torch.ops, NAMESPACE)
+
+
+def _normalise(original: Any) -> Any:
+    """Batch norm's forward; for the average of all batches (``momentum=None``) torch reads how many there were."""
+    import torch
+
+    def forward(self: Any, input: Any) -> Any:
+        if self.momentum is not None or not (self.training and self.track_running_stats):
+            return original(self, input)
+        self._check_input_dim(input)
+        self.num_batches_tracked.add_(1)
+        var, mean = torch.var_mean(input.detach(), [0, *range(2, input.dim())])
+        for running, value in ((self.running_mean, mean), (self.running_var, var)):
+            running.add_((value - running) / self.num_batches_tracked)
+        return torch.nn.functional.batch_norm(input, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+    return forward
+
+
+def _set_data(self: Any, value: Any) -> Any:
+    return self.detach().copy_(value) if self.shape == value.shape else NotImplemented
 
 
 def _ctc_loss(
