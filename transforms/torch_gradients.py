@@ -142,16 +142,19 @@ def _record(recorded: dict[str, CustomFunction], library: Any, cls: Any, args: t
 def restore_gradients(exported: Any) -> None:
     """Puts regions that ran under ``torch.no_grad`` back in line, their results detached.
 
+    A tensor that such a region writes into stays the same tensor: its gradient is that of its value before.
+
     Args:
         exported: torch's ExportedProgram, changed in place.
     """
     import torch
 
+    buffers = exported.graph_signature.inputs_to_buffers
     for module in list(exported.graph_module.modules()):
         if isinstance(module, torch.fx.GraphModule):
             while regions := [node for node in module.graph.nodes if _is_region(node)]:
                 for region in regions:
-                    _inline(module, region)
+                    _inline(module, region, buffers)
             module.recompile()
 
 
@@ -159,7 +162,7 @@ def _is_region(node: Any) -> bool:
     return node.op == "call_function" and str(node.target) == "wrap_with_set_grad_enabled"
 
 
-def _inline(module: Any, region: Any) -> None:
+def _inline(module: Any, region: Any, buffers: Any) -> None:
     """Copies the region's graph to where it is called, which keeps what each node knows of the user's source."""
     enabled, body, *args = region.args
     inner = getattr(module, body.target)
@@ -175,7 +178,10 @@ def _inline(module: Any, region: Any) -> None:
     for user in list(region.users):
         value = outputs[user.args[1]]
         if not enabled and _is_floating(user.meta.get("val")):
-            value = _detached(module.graph, user, value)
+            write = _first_write(value, [arg for arg in args if getattr(arg, "name", "") not in buffers])
+            value = (
+                _detached(module.graph, user, value) if write is None else _straight(module.graph, user, value, write)
+            )
         user.replace_all_uses_with(value)
         module.graph.erase_node(user)
     module.graph.erase_node(region)
@@ -192,5 +198,30 @@ def _detached(graph: Any, user: Any, value: Any) -> Any:
 
     with graph.inserting_before(user):
         node = graph.call_function(torch.ops.aten.detach.default, (value,))
+    node.meta = dict(user.meta)
+    return node
+
+
+def _first_write(value: Any, args: list[Any]) -> Any:
+    """The node that first writes into an argument which is then the value, or None."""
+    while hasattr(value.target, "_schema") and value.target._schema.is_mutable:
+        if value.args[0] in args:
+            return None if "embedding_renorm" in str(value.target) else value
+        value = value.args[0]
+    return None
+
+
+def _straight(graph: Any, user: Any, value: Any, write: Any) -> Any:
+    """The value after the writes, with the gradient of the tensor before them: a difference of 0 has it."""
+    import torch
+
+    aten, before = torch.ops.aten, write.args[0]
+    with graph.inserting_before(write):
+        still = graph.call_function(aten.detach.default, (before,))
+        nothing = graph.call_function(aten.sub.Tensor, (before, still))
+    still.meta, nothing.meta = dict(user.meta), dict(user.meta)
+    after = _detached(graph, user, value)
+    with graph.inserting_before(user):
+        node = graph.call_function(aten.add.Tensor, (after, nothing))
     node.meta = dict(user.meta)
     return node

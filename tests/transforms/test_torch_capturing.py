@@ -120,3 +120,24 @@ def test_a_backward_that_cannot_be_exported_is_missed_by_who_differentiates_only
     np.testing.assert_allclose(run(jnp.asarray(X)), 2 * X)
     with pytest.raises(ValueError, match=r"backward of a custom function must be one that torch\.export takes"):
         jax.grad(lambda x: run(x).sum())(jnp.asarray(X))
+
+
+def test_a_write_without_gradients_leaves_the_gradient_of_the_tensor():
+    class Rescales(Base):
+        def forward(self, x):
+            y = self.line(x)
+            with torch.no_grad():
+                self.line.weight.mul_(2).add_(1)
+                y.clamp_(min=-0.2)
+            return (y * self.line(x)).sum()
+
+    module = Rescales()
+    with pytest.warns(UserWarning, match=r"writes into parameter line\.weight"):
+        model = transforms.from_torch(module, (torch.tensor(X),))
+    params, buffers = model.init()
+    grads = jax.grad(lambda params: model.apply(params, buffers, jnp.asarray(X))[0])(params)
+    weight = module.line.weight.detach().clone().requires_grad_()
+    y = nn.functional.linear(torch.tensor(X), weight, module.line.bias)
+    y = y + (y.clamp(min=-0.2) - y).detach()
+    (y * nn.functional.linear(torch.tensor(X), weight + (weight + 1).detach(), module.line.bias)).sum().backward()
+    np.testing.assert_allclose(grads["line"]["weight"], weight.grad, rtol=1e-5, atol=1e-6)
