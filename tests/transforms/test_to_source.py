@@ -22,6 +22,7 @@ from purenn.files.named import expand
 from purenn.random import Keys, fold_name
 from transforms.source import printing
 from transforms.source.loops import folded
+from transforms.source.naming import plain
 from transforms.source.spelling import SPELLINGS
 from transforms.source.text import array_text
 from transforms.source.weights import short_names
@@ -340,3 +341,8 @@ def test_a_model_without_a_training_mode_says_so():
     np.testing.assert_array_equal(*(run(*converted.init(), jnp.ones((1, 2)))[0] for run in (apply, converted.apply)))
     with pytest.raises(ValueError, match="NoTraining: train must be False, torch could not export the training mode"):
         apply(*converted.init(), jnp.ones((1, 2)), train=True)
+
+
+def test_names_of_operators_become_names_of_values():
+    torch_names = "transpose_3", "__and___1", "p_fc_weight", "relu_default_2~", "sort"
+    assert [*map(plain, torch_names)] == ["transpose", "and_", "fc_weight", "relu", "sort_"]

@@ -79,4 +79,5 @@ def plain(name: str) -> str:
     """
     name = re.sub(r"^(p|b|c)_(?=\w)|(_\d+)?~?$", "", name)
     name = re.sub(r"_(default|tensor|scalar|int)$", "", name)
-    return "batch_norm_" if "batch_norm" in name else name.lstrip("_") or "x"
+    name = "batch_norm" if "batch_norm" in name else name.strip("_") or "x"
+    return f"{name}_" if keyword.iskeyword(name) or name in RESERVED else name
