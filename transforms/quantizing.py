@@ -113,8 +113,8 @@ def quantize(
 ) -> Parametrized:
     """Keeps chosen weights as integers, with a scale for each row, or for each group of numbers in a row.
 
-    Nothing else is kept: the weight is computed from the integers inside the call, in one fused loop. On a CPU that is a
-    temporary array as large as the floating weight, since XLA does not join the loop with the product; so what is
+    Nothing else is kept: the weight is computed from the integers inside the call, in one fused loop. On a CPU that is
+    a temporary array as large as the floating weight, since XLA does not join the loop with the product; so what is
     saved is memory at rest and in files. The integers are not trained.
 
     Args:
