@@ -30,6 +30,10 @@ def add_port_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="FILE.py:NAME", help="your code, which is imported and runs, and its model")
     parser.add_argument("--args", default="", metavar="CODE", help="example inputs: 'torch.randn(2, 3), mask'")
     parser.add_argument("--kwargs", default="", metavar="CODE", help="example inputs by name: 'mask=torch.ones(2)'")
+    parser.add_argument(
+        "--dynamic-shapes", metavar="CODE",
+        help="lengths that may vary, as torch.export takes them: '({0: Dim(\"batch\")}, None)'; others are built in",
+    )  # fmt: skip
     parser.add_argument("--init", default="", metavar="CODE", help="arguments of NAME, if it is a class or function")
     parser.add_argument("--weights", metavar="FILE", help="a state_dict for the model: *.pt, *.pth, *.safetensors, ...")
     parser.add_argument("-o", "--out", required=True, metavar="OUT.py", help="the file to write")
@@ -55,7 +59,8 @@ def port(console: Console, options: argparse.Namespace) -> int:
     args = _evaluated("args", f"({options.args},)" if options.args.strip() else "()", names)
     args = args[0] if len(args) == 1 and isinstance(args[0], tuple) else args
     kwargs = _evaluated("kwargs", f"dict({options.kwargs})", names)
-    model = _quietly(console, lambda: from_torch(module, args, kwargs))
+    varying = _evaluated("dynamic-shapes", options.dynamic_shapes or "None", names)
+    model = _quietly(console, lambda: from_torch(module, args, kwargs, dynamic_shapes=varying))
     text = to_source(model)
     with replacing(options.out) as file:
         file.write(text.encode())
@@ -66,7 +71,7 @@ def port(console: Console, options: argparse.Namespace) -> int:
         _say(console, f"weights -> {options.save_weights}: {len(model.weights)} arrays")
     if not options.check:
         return 0
-    found = _quietly(console, lambda: check_source(text, module, args, kwargs))
+    found = _quietly(console, lambda: check_source(text, module, args, kwargs, dynamic_shapes=varying))
     console.print(printable(str(found)), markup=False)
     return 0 if found else 1
 
@@ -94,7 +99,7 @@ def _names(model: str) -> dict[str, Any]:
         sys.path.remove(str(file.parent))
     if not hasattr(module, name):
         raise refusal("port", f"{file.name} must have the model", {"name": name})
-    return {**vars(module), "torch": torch, "": getattr(module, name)}
+    return {"Dim": torch.export.Dim, **vars(module), "torch": torch, "": getattr(module, name)}
 
 
 def _module(options: argparse.Namespace, names: dict[str, Any]) -> Any:

@@ -69,10 +69,18 @@ def test_a_class_is_written_with_its_weights_and_checked(run, tmp_path):
     np.testing.assert_array_equal(purenn.load_safetensors(tmp_path / "w.safetensors")["fc.bias"], state["fc.bias"])
 
 
-def test_an_instance_is_written(run, tmp_path):
-    code, _, errors = run(":net", *INPUTS)
+def test_an_instance_is_written_for_batches_of_any_length(run, tmp_path):
+    shapes = "{'x': {0: Dim('batch')}, 'scale': None}"
+    code, out, errors = run(":net", *INPUTS, "--dynamic-shapes", shapes, "--check")
     assert (code, errors) == (0, "")
-    assert ast.get_docstring(ast.parse((tmp_path / "out.py").read_text())).startswith("Net in JAX")
+    assert "agree to 1e-06" in out
+    assert "The file is not the one" not in out
+    text = (tmp_path / "out.py").read_text()
+    assert ast.get_docstring(ast.parse(text)).startswith("Net in JAX")
+    exec(text, names := {})
+    params = {"fc": {"weight": jnp.ones((4, 3))}, "head": {"weight": jnp.ones((2, 4)), "bias": jnp.zeros(2)}}
+    params["fc"]["bias"] = jnp.zeros(4)
+    assert names["apply"](params, {}, jnp.ones((7, 3)), jnp.float32(2))[0].shape == (7, 2)
 
 
 @pytest.mark.parametrize(("name", "options", "message"), [

@@ -63,7 +63,13 @@ class Generated:
 
 
 def check_source(
-    text: str, module: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None, *, tolerance: float = 1e-6
+    text: str,
+    module: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic_shapes: Any = None,
+    tolerance: float = 1e-6,
 ) -> Parity:
     """Compares a generated text with the torch module that it was made from, as `transforms.parity` does.
 
@@ -75,6 +81,7 @@ def check_source(
         module: torch.nn.Module; it is copied.
         args: inputs.
         kwargs: inputs by name.
+        dynamic_shapes: as `to_source` was given them.
         tolerance: as in `transforms.parity`.
 
     Returns:
@@ -85,7 +92,8 @@ def check_source(
     """
     wide_args, wide_kwargs = torch_tree((tuple(args), dict(kwargs or {})))
     with jax.enable_x64(True):
-        origin = from_torch(copy.deepcopy(module).double(), wide_args, wide_kwargs)
+        origin = from_torch(copy.deepcopy(module).double(), wide_args, wide_kwargs,
+                            dynamic_shapes=dynamic_shapes)  # fmt: skip
         again = to_source(origin)
         params, buffers = origin.init()
         found = parity(module, Generated(again, origin), args, kwargs, params=params, buffers=buffers,
