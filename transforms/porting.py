@@ -158,7 +158,7 @@ def from_torch(
     Errors:
         TypeError for what is no torch module or no tuple; NotImplementedError that lists every operator that is not
         covered, with its place in the source; ValueError with what torch said where it cannot export the evaluation
-        mode.
+        mode, or where its program gives other numbers than the module for the example arguments.
 
     Torch:
         A forward that writes into its input gives its result, and the input stays as it is.

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from transforms.torch_capturing import captured, untouched
+from transforms.torch_faithful import check_faithful, outputs_of
 from transforms.torch_gradients import NAMESPACE, keep_gradients, restore_gradients
 from transforms.torch_mutation import drop_idle_dropout, make_plain
 from transforms.torch_objects import known_objects
@@ -36,34 +37,38 @@ def trace(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_sh
         The program; it may have operators that are not covered.
 
     Errors:
-        ValueError with what torch said, where it cannot export the module.
+        ValueError with what torch said, where it cannot export the module, or where what it exports computes something
+        else.
     """
-    with (
-        _mode(module, train),
-        _quiet(),
-        known_objects(module, (args, kwargs)),
-        keep_whole(),
-        keep_gradients() as custom,
-    ):
-        exported = _export(module, args, kwargs, dynamic_shapes)
-        check_packed(exported.graph_module.graph)
-        program = Writer(exported.graph_module, custom, trace).program(exported, module)
+    with _quiet(), known_objects(module, (args, kwargs)):
+        with _mode(module, train), keep_whole(), keep_gradients() as custom:
+            exported, outputs = _export(module, args, kwargs, dynamic_shapes, proved=not train)
+            check_packed(exported.graph_module.graph)
+            program = Writer(exported.graph_module, custom, trace).program(exported, module)
+        with _mode(module, train):
+            check_faithful(outputs, module, args, kwargs)
     return without_dead_calls(program)
 
 
-def _export(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_shapes: Any) -> Any:
-    """Torch's ExportedProgram, functionalised; operators that are not covered are taken apart where torch can."""
+def _export(
+    module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_shapes: Any, proved: bool
+) -> tuple[Any, list[Any] | None]:
+    """Torch's ExportedProgram, functionalised; operators that are not covered are taken apart where torch can.
+
+    Beside it stands what it computes from the example arguments, where that is to be proved and can be.
+    """
     import torch
 
     with torch.enable_grad():
         exported = captured(module, args, kwargs, dynamic_shapes)
+        outputs = outputs_of(exported, module, args, kwargs) if proved else None
         restore_gradients(exported)
         if not make_plain(exported) or _uncovered(exported):
             drop_idle_dropout(exported)
             exported = exported.run_decompositions({})
         while apart := _decompositions(_uncovered(exported)):
             exported = exported.run_decompositions(apart)
-    return exported
+    return exported, outputs
 
 
 def _uncovered(exported: Any) -> set[Any]:

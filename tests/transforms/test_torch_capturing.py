@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import transforms
+from transforms.torch_faithful import _difference
 
 X = np.cos(np.arange(6, dtype=np.float32)).reshape(2, 3)
 
@@ -141,3 +142,51 @@ def test_a_write_without_gradients_leaves_the_gradient_of_the_tensor():
     y = y + (y.clamp(min=-0.2) - y).detach()
     (y * nn.functional.linear(torch.tensor(X), weight + (weight + 1).detach(), module.line.bias)).sum().backward()
     np.testing.assert_allclose(grads["line"]["weight"], weight.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_a_forward_that_does_something_else_while_it_is_exported_is_refused():
+    class Asks(Base):
+        def forward(self, x, factor=None):
+            x = self.line(x)
+            return x * 2 if torch.compiler.is_compiling() else x
+
+    message = (
+        "from_torch: the program that torch.export makes must compute what the module does, got module='Asks' and "
+        "output=0 and difference=1.0"
+    )
+    with pytest.raises(ValueError, match=message):
+        transforms.from_torch(Asks(), (torch.tensor(X),))
+
+
+def test_what_the_proof_runs_leaves_no_trace():
+    class Counts(Base):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("n", torch.zeros(()))
+
+        def forward(self, x):
+            self.n += 1
+            x += 1
+            return self.line(x) * self.n + torch.rand(()) * 0
+
+    module, x, state = Counts(), torch.tensor(X), torch.random.get_rng_state()
+    transforms.from_torch(module, (x,))
+    assert module.n == 0
+    np.testing.assert_array_equal(x, X)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("ours", "error"),
+    [
+        ([1.0, 2.0], None),
+        ([1.0, 2.0 + 1e-6], None),
+        ([1.0, 2.1], pytest.approx(0.05)),
+        ([1.0, np.nan], "numbers that are not finite"),
+        ([1.0], "(2,) torch.float64 and (1,) torch.float64"),
+    ],
+)
+def test_what_counts_as_another_number(ours, error):
+    theirs = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    assert _difference(theirs, torch.tensor(ours, dtype=torch.float64)) == error
+    assert _difference(torch.tensor([1, 2]), torch.tensor([1, 3])) == "1 numbers of 2"
