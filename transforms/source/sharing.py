@@ -171,11 +171,13 @@ def parameter_names(region: Region, kinds: Mapping[str, Any]) -> list[str]:
     if len(region.given) == 1 and arguments:
         return [_fresh(arguments[0], used)]
     names: list[str] = []
-    for value in region.given:
-        reading = _reader(region, value)
-        fitting = [name for name in arguments if name in reading and name not in used]
-        if len(fitting) != 1:
-            is_main = bool(region.outputs) and kinds.get(value) == kinds.get(region.outputs[0])
+    readings = [_reader(region, value) for value in region.given]
+    for n, value in enumerate(region.given):
+        fitting = [name for name in arguments if name in readings[n] and name not in used]
+        is_main = bool(region.outputs) and kinds.get(value) == kinds.get(region.outputs[0])
+        # the line reads another value, too, and the main one may stand in it under a name that the body gave it
+        is_shared = readings[n] in readings[n + 1 :]
+        if len(fitting) != 1 or (is_main and is_shared):
             fitting = arguments[:1] if is_main else [plain(value) if plain(value) != "getitem" else "x"]
         names.append(_fresh((fitting or ["x"])[0], used))
         used.add(names[-1])
