@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 
+from purenn.files.narrowing import to_jax
 from purenn.model import located
 from purenn.random import fold_name
 from transforms.torch_constants import computed_beforehand
 from transforms.torch_ops import OPERATORS
 from transforms.torch_program import Body, Call, Program, Ref, references
-from transforms.torch_weights import to_jax
 
 
 class BoundBody:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from purenn.errors import refusal
+from purenn.files.narrowing import loses, to_jax
 from purenn.model import Leaf, buffer, param
 from purenn.state import as_numpy_or_jax
 from transforms.torch_ops import OPERATORS
@@ -36,22 +36,6 @@ class Weight:
         if self.parameter:
             return replace(param(value), trainable=self.trained)
         return buffer(value, persistent=self.persistent)
-
-
-def to_jax(value: np.ndarray) -> jax.Array:
-    """A copy, for a numpy array may be written into and a jax one donated.
-
-    Args:
-        value: of any dtype; integers beyond a narrowed one become its largest.
-
-    Returns:
-        The array.
-    """
-    dtype = canonical(value.dtype)
-    if dtype != value.dtype and jnp.issubdtype(dtype, jnp.integer):
-        info = jnp.iinfo(dtype)
-        value = np.clip(value, info.min, info.max)
-    return jnp.array(value, dtype)
 
 
 def weights_of(module: Any) -> dict[str, Weight]:
@@ -89,7 +73,7 @@ def report_narrowing(name: str, weights: Mapping[str, Weight], programs: list[Pr
     """
     constants = {f"constant {key}": value for program in programs for key, value in program.constants.items()}
     arrays = {path: weight.value for path, weight in weights.items()} | constants
-    lossy = [f"{path} ({value.dtype})" for path, value in arrays.items() if _loses(value)]
+    lossy = [f"{path} ({value.dtype})" for path, value in arrays.items() if loses(value)]
     computed = {
         f"{call.op} at {call.source or call.name} (float64)"
         for program in programs
@@ -117,16 +101,6 @@ def report_unwritten(name: str, programs: list[Program]) -> None:
     if lost:
         text = f"from_torch: {name} writes into {', '.join(lost)}. The output counts with it, what is written is lost."
         warnings.warn(text, UserWarning, stacklevel=4)
-
-
-def _loses(value: np.ndarray) -> bool:
-    dtype = canonical(value.dtype)
-    if dtype == value.dtype:
-        return False
-    if jnp.issubdtype(dtype, jnp.integer):
-        info = jnp.iinfo(dtype)
-        return bool(((value < info.min) | (value > info.max)).any())
-    return True
 
 
 def check_covered(name: str, programs: list[Program]) -> None:

@@ -1,15 +1,15 @@
 """A safetensors file as params and buffers, by names that are written short."""
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from purenn.errors import refusal
 from purenn.files.arrays import load_safetensors
+from purenn.files.narrowing import loses, to_jax
 from purenn.tree import Tree, unflatten
 
 
@@ -32,14 +32,14 @@ def load_named(
         absent: arrays that the file may lack, because torch does not save them.
 
     Returns:
-        ``(params, buffers)``, nested; 64-bit numbers as the x64 setting allows.
+        ``(params, buffers)``, nested; 64-bit numbers as the x64 setting allows, with a warning where some are lost.
 
     Errors:
         ValueError that lists all missing and unexpected names; CheckpointError for a damaged file.
 
     >>> import os, tempfile, numpy as np, purenn
     >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
-    >>> purenn.save_safetensors(path, {"fc.weight": np.ones((2, 3)), "fc.bias": np.zeros(2)})
+    >>> purenn.save_safetensors(path, {"fc.weight": np.ones((2, 3), "f4"), "fc.bias": np.zeros(2, "f4")})
     >>> params, buffers = purenn.load_named(path, "fc.{weight,bias}")
     >>> list(params["fc"]), buffers
     (['weight', 'bias'], {})
@@ -55,7 +55,10 @@ def load_named(
     if missing or unexpected:
         got = {"missing": sorted(missing), "unexpected": sorted(unexpected)}
         raise refusal("load", f"{os.fspath(path)!r} must hold the model's names", got)
-    first, second = (unflatten({name: _array(arrays[name]) for name in group}) for group in names)
+    if lossy := [f"{name} ({arrays[name].dtype})" for name in wanted if loses(np.asarray(arrays[name]))]:
+        text = f"load: 64-bit numbers of {os.fspath(path)!r} become 32-bit ones, as jax_enable_x64 is off: "
+        warnings.warn(text + ", ".join(sorted(lossy)), UserWarning, stacklevel=3)
+    first, second = (unflatten({name: to_jax(np.asarray(arrays[name])) for name in group}) for group in names)
     return first, second
 
 
@@ -67,14 +70,6 @@ def _untied(arrays: Mapping[str, Any], tied: Mapping[str, str]) -> dict[str, Any
             if not np.array_equal(found.setdefault(first, array), array):
                 raise refusal("load", "tied names must have equal arrays", {"names": (first, name)})
     return found
-
-
-def _array(value: Any) -> jax.Array:
-    dtype = jax.dtypes.canonicalize_dtype(value.dtype)
-    if jnp.issubdtype(dtype, jnp.integer) and dtype != value.dtype:
-        info = jnp.iinfo(dtype)
-        value = np.clip(value, info.min, info.max)
-    return jnp.array(value, dtype)
 
 
 def expand(pattern: str) -> Iterator[str]:

@@ -208,6 +208,11 @@ def test_load_takes_files_of_torch_and_of_purenn(tmp_path):
         ValueError, match=r"tied names must have equal arrays, got names=\('wte.weight', 'head.weight'\)"
     ):
         purenn.load_named(tmp_path / "untied.safetensors", "wte.weight", tied={"head.weight": "wte.weight"})
+    purenn.save_safetensors(tmp_path / "wide.safetensors", {"w": np.ones(2), "n": np.array(3), "big": np.array(2**40)})
+    with pytest.warns(UserWarning, match=r"wide.safetensors' become 32-bit ones, as jax_enable_x64 is off: "
+                                         r"big \(int64\), w \(float64\)$"):  # fmt: skip
+        loaded, _ = purenn.load_named(tmp_path / "wide.safetensors", "w n big")
+    assert [x.dtype for x in loaded.values()] == ["float32", "int32", "int32"]
 
 
 def test_names_are_written_short():
