@@ -19,7 +19,7 @@ class Constants(nn.Module):
         picked = x[:, torch.arange(3) != 1], x[torch.nonzero(counts)[:, 0]], x.masked_select(torch.eye(3).bool())
         nowhere = x.clone()
         nowhere[counts > 2] = x[counts > 2] * 2
-        return rows, *picked, torch.zeros(int(counts.max())), nowhere
+        return rows, *picked, torch.zeros(counts.max().item()), nowhere
 
 
 class OfTheInput(nn.Module):
