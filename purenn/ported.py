@@ -1,8 +1,9 @@
-"""What ported models need besides purenn.functional: the files that `transforms.to_source` writes import it.
+"""What ported models need besides purenn.functional: converted ones call it, and the files of `transforms.to_source`.
 
 Each does what the torch operator of that name does, its gradient where there is more than one to choose from included.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -68,7 +69,7 @@ def clamp(x: jax.Array, low: Any = None, high: Any = None) -> jax.Array:
         high: the upper bound, or None.
 
     Returns:
-        The numbers; the gradient at a bound is that of ``x``.
+        The numbers; the gradient at a bound is that of ``x``, as in torch, where jnp.clip would halve it.
     """
     x = x if low is None else jnp.where(x < low, low, x)
     return x if high is None else jnp.where(x > high, high, x)
@@ -93,6 +94,23 @@ def max_along(
     return (values, index) if keepdims else (jnp.squeeze(values, axis), jnp.squeeze(index, axis))
 
 
+def order(x: jax.Array, axis: int = -1, descending: bool = False) -> jax.Array:
+    """The places of numbers in order; equal numbers keep theirs, NaN counts as the largest.
+
+    Args:
+        x: any shape.
+        axis: along which.
+        descending: whether the largest comes first.
+
+    Returns:
+        Integers of the shape of ``x``.
+    """
+    numbers = jax.lax.stop_gradient(x)
+    if not descending:
+        return jnp.argsort(numbers, axis, stable=True)
+    return x.shape[axis] - 1 - jnp.flip(jnp.argsort(jnp.flip(numbers, axis), axis, stable=True), axis)
+
+
 def sort(x: jax.Array, axis: int = -1, descending: bool = False) -> tuple[jax.Array, jax.Array]:
     """Numbers in order, with their places.
 
@@ -104,7 +122,8 @@ def sort(x: jax.Array, axis: int = -1, descending: bool = False) -> tuple[jax.Ar
     Returns:
         ``(values, places)``; equal numbers keep their order, NaN counts as the largest.
     """
-    return topk(x, x.shape[axis], axis, descending)
+    index = order(x, axis, descending)
+    return jnp.take_along_axis(x, index, axis), index
 
 
 def topk(x: jax.Array, k: int, axis: int = -1, largest: bool = True) -> tuple[jax.Array, jax.Array]:
@@ -119,12 +138,7 @@ def topk(x: jax.Array, k: int, axis: int = -1, largest: bool = True) -> tuple[ja
     Returns:
         ``(values, places)``.
     """
-    numbers = jax.lax.stop_gradient(x)
-    if largest:
-        index = x.shape[axis] - 1 - jnp.flip(jnp.argsort(jnp.flip(numbers, axis), axis, stable=True), axis)
-    else:
-        index = jnp.argsort(numbers, axis, stable=True)
-    index = jax.lax.slice_in_dim(index, 0, k, axis=axis)
+    index = jax.lax.slice_in_dim(order(x, axis, largest), 0, k, axis=axis)
     return jnp.take_along_axis(x, index, axis), index
 
 
@@ -139,8 +153,10 @@ def gather(x: jax.Array, axis: int, index: jax.Array) -> jax.Array:
     Returns:
         The shape of ``index``.
     """
-    inside = tuple(slice(None) if a == axis % x.ndim else slice(0, n) for a, n in enumerate(index.shape))
-    return jnp.take_along_axis(x[inside], index, axis, mode="fill")
+    for other, n in enumerate(index.shape):
+        if other != axis % x.ndim and x.shape[other] != n:
+            x = jax.lax.slice_in_dim(x, 0, n, axis=other)
+    return jnp.take_along_axis(x, index, axis, mode="fill")
 
 
 def places(index: jax.Array, axis: int) -> tuple[jax.Array, ...]:
@@ -170,9 +186,10 @@ def variance(x: jax.Array, axis: Any = None, correction: float = 1, keepdims: bo
     Returns:
         The variance.
     """
-    mean = jnp.mean(x, axis, keepdims=True)
-    total = jnp.sum(jnp.abs(x - mean) ** 2, axis, keepdims=keepdims)
-    return total / jnp.maximum(jnp.asarray(x.size // max(mean.size, 1) - correction, total.dtype), 0)
+    chosen = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    count = math.prod(x.shape[a] for a in chosen)
+    total = jnp.sum(jnp.abs(x - jnp.mean(x, axis, keepdims=True)) ** 2, axis, keepdims=keepdims)
+    return total / jnp.maximum(jnp.asarray(count - correction, total.dtype), 0)
 
 
 def root(x: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from purenn import ported
 from purenn.errors import refusal
 from transforms.torch_ops.promotion import as_dtype, canonical, floating, integral, promoted
 from transforms.torch_ops.registry import register_op
@@ -189,15 +190,10 @@ def _mvlgamma(self: Any, p: int) -> Any:
 @register_op("aten.clamp.default", "aten.clamp.Tensor", "aten.clip.default", "aten.clip.Tensor")
 def _clamp(self: Any, min: Any = None, max: Any = None) -> Any:  # torch's names
     operands = promoted(*[value for value in (self, min, max) if value is not None])
-    y = operands.pop(0)
-    # at a bound the gradient is that of the input, as in torch; jnp.clip would halve it
-    if min is not None:
-        lower = operands.pop(0)
-        y = jnp.where(y < lower, lower, y)
-    if max is not None:
-        upper = operands.pop(0)
-        y = jnp.where(y > upper, upper, y)
-    return y
+    x = operands.pop(0)
+    low = None if min is None else operands.pop(0)
+    high = None if max is None else operands.pop(0)
+    return ported.clamp(x, low, high)
 
 
 @register_op("aten.clamp_min.default", "aten.clamp_min.Tensor")

@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purenn import ported
 from purenn.errors import refusal
+from purenn.ported import places
 from transforms.torch_ops.promotion import as_dtype, length, lengths, long
 from transforms.torch_ops.registry import register_op
 from transforms.torch_ops.scattered_products import multiplied
@@ -159,30 +161,7 @@ def _take_along_dim(self: Any, indices: Any, dim: int | None = None) -> Any:
 def _gather(self: Any, dim: int, index: Any, sparse_grad: bool = False) -> Any:
     if self.ndim == 0:
         return jnp.broadcast_to(self, index.shape)
-    return jnp.take_along_axis(_corner(self, index.shape, dim), index, dim, mode="fill")
-
-
-def _corner(x: Any, shape: tuple[Any, ...], dim: int) -> Any:
-    """The part of ``x`` that indices of this shape speak of: all of ``dim``, the beginning of the other axes."""
-    for axis, n in enumerate(shape):
-        if axis != dim % x.ndim and x.shape[axis] != n:
-            x = jax.lax.slice_in_dim(x, 0, n, axis=axis)
-    return x
-
-
-def places(index: Any, dim: int) -> tuple[Any, ...]:
-    """For each element of ``index`` where it points to: its own place, with ``dim`` replaced.
-
-    Args:
-        index: integers.
-        dim: the axis they speak of.
-
-    Returns:
-        One array for each axis.
-    """
-    grid = [jax.lax.broadcasted_iota(jnp.int32, index.shape, axis) for axis in range(index.ndim)]
-    grid[dim % index.ndim] = index
-    return tuple(grid)
+    return ported.gather(self, dim, index)
 
 
 def _source(src: Any, index: Any, dtype: Any) -> Any:
@@ -289,8 +268,7 @@ def _masked_select(self: Any, mask: Any) -> Any:
 @register_op("aten.masked_scatter.default")
 def _masked_scatter(self: Any, mask: Any, source: Any) -> Any:
     x, mask = jnp.broadcast_arrays(self, mask)
-    place = jnp.cumsum(mask.reshape(-1)).reshape(mask.shape) - 1
-    return jnp.where(mask, jnp.take(source.reshape(-1), place, mode="clip").astype(x.dtype), x)
+    return ported.masked_put(x, mask, source)
 
 
 @register_op("aten.nonzero.default", "aten.argwhere.default")

@@ -5,26 +5,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from purenn import ported
 from transforms.torch_ops.promotion import integral, length, long
 from transforms.torch_ops.registry import register_op
-
-
-def _order(self: Any, dim: int, descending: bool) -> Any:
-    """Places in order; equal values keep theirs, NaN counts as the largest."""
-    x = jax.lax.stop_gradient(self)
-    if not descending:
-        return jnp.argsort(x, dim, stable=True)
-    n = x.shape[dim]
-    flipped = jnp.argsort(jnp.flip(x, dim), dim, stable=True)
-    return n - 1 - jnp.flip(flipped, dim)
 
 
 @register_op("aten.sort.default")
 def _sort(self: Any, dim: int = -1, descending: bool = False) -> Any:
     if self.ndim == 0:
         return self, jnp.zeros((), long())
-    index = _order(self, dim, descending)
-    return jnp.take_along_axis(self, index, dim), index.astype(long())
+    values, index = ported.sort(self, dim, descending)
+    return values, index.astype(long())
 
 
 @register_op("aten.sort.stable")
@@ -51,15 +42,15 @@ def _msort(self: Any) -> Any:
 def _topk(self: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     if self.ndim == 0:
         return self, jnp.zeros((), long())
-    index = jax.lax.slice_in_dim(_order(self, dim, largest), 0, length(k), axis=dim)
-    return jnp.take_along_axis(self, index, dim), index.astype(long())
+    values, index = ported.topk(self, length(k), dim, largest)
+    return values, index.astype(long())
 
 
 @register_op("aten.kthvalue.default")
 def _kthvalue(self: Any, k: Any, dim: int = -1, keepdim: bool = False) -> Any:
     if self.ndim == 0:
         return self, jnp.zeros((), long())
-    return _at(self, _order(self, dim, False), length(k) - 1, dim, keepdim)
+    return _at(self, ported.order(self, dim), length(k) - 1, dim, keepdim)
 
 
 def _at(self: Any, order: Any, k: Any, dim: int, keepdim: bool) -> Any:
@@ -80,7 +71,7 @@ def _median(self: Any, dim: int, keepdim: bool = False) -> Any:
     """The lower of the two in the middle; a NaN is the median of its row."""
     if self.ndim == 0:
         return self, jnp.zeros((), long())
-    order = _order(self, dim, False)
+    order = ported.order(self, dim)
     n = self.shape[dim]
     if integral(self.dtype):
         return _at(self, order, (n - 1) // 2, dim, keepdim)
@@ -97,7 +88,7 @@ def _nanmedian_all(self: Any) -> Any:
 
 @register_op("aten.nanmedian.dim")
 def _nanmedian(self: Any, dim: int, keepdim: bool = False) -> Any:
-    order = _order(self, dim, False)
+    order = ported.order(self, dim)
     count = jnp.sum(~jnp.isnan(self), dim, keepdims=True)
     index = jnp.take_along_axis(order, jnp.maximum(count - 1, 0) // 2, dim)
     return _at(self, index, 0, dim, keepdim)
@@ -132,15 +123,7 @@ def _nanquantile(
 
 @register_op("aten.histc.default")
 def _histc(self: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Any:  # torch's names
-    x = self.reshape(-1)
-    low, high = (x.min(), x.max()) if min == max else (min, max)
-    low, high = (jnp.asarray(bound, jnp.float32 if integral(x.dtype) else x.dtype) for bound in (low, high))
-    equal = low == high
-    low, high = jnp.where(equal, low - 1, low), jnp.where(equal, high + 1, high)
-    place = jnp.floor((x - low) * bins / (high - low)).astype(jnp.int32)
-    place = jnp.where(x == high, bins - 1, place)
-    inside = (x >= low) & (x <= high)
-    return jnp.zeros(bins, x.dtype).at[jnp.where(inside, place, bins)].add(1, mode="drop")
+    return ported.histc(self, bins, min, max)
 
 
 @register_op("aten.bincount.default")

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from purenn import ported
 from purenn.functional.distance import vector_norm
 from transforms.torch_ops.promotion import canonical, default_float, integral, long, promoted
 from transforms.torch_ops.registry import register_op
@@ -69,20 +70,7 @@ def _prod_dim(self: Any, dim: int, keepdim: bool = False, dtype: Any = None) -> 
 
 
 def _variance(self: Any, dim: Any, correction: Any, keepdim: bool) -> Any:
-    chosen = axes(dim, self.ndim)
-    centred = self - jnp.mean(self, chosen, keepdims=True)
-    count = self.size if chosen is None else 1
-    for axis in chosen or ():
-        count = count * self.shape[axis]
-    correction = 1 if correction is None else correction
-    total = jnp.sum(jnp.abs(centred) ** 2, chosen, keepdims=keepdim)
-    return total / jnp.maximum(jnp.asarray(count - correction, total.dtype), 0)
-
-
-def _root(variance: Any) -> Any:
-    """The square root, whose gradient at 0 is 0 as in torch."""
-    positive = variance > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), variance * 0)
+    return ported.variance(self, axes(dim, self.ndim), 1 if correction is None else correction, keepdim)
 
 
 @register_op("aten.var.correction")
@@ -99,12 +87,12 @@ def _var_unbiased(self: Any, dim: Any = None, unbiased: bool = True, keepdim: bo
 
 @register_op("aten.std.correction")
 def _std(self: Any, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
-    return _root(_variance(self, dim, correction, keepdim))
+    return ported.root(_variance(self, dim, correction, keepdim))
 
 
 @register_op("aten.std.dim", "aten.std.default")
 def _std_unbiased(self: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False) -> Any:
-    return _root(_var_unbiased(self, dim, unbiased, keepdim))
+    return ported.root(_var_unbiased(self, dim, unbiased, keepdim))
 
 
 @register_op("aten.var_mean.correction")
@@ -122,13 +110,13 @@ def _var_mean_unbiased(self: Any, dim: Any = None, unbiased: bool = True, keepdi
 @register_op("aten.std_mean.correction")
 def _std_mean(self: Any, dim: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
     variance, mean = _var_mean(self, dim, correction, keepdim)
-    return _root(variance), mean
+    return ported.root(variance), mean
 
 
 @register_op("aten.std_mean.dim", "aten.std_mean.default")
 def _std_mean_unbiased(self: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False) -> Any:
     variance, mean = _var_mean_unbiased(self, dim, unbiased, keepdim)
-    return _root(variance), mean
+    return ported.root(variance), mean
 
 
 @register_op("aten.amax.default")
@@ -156,19 +144,12 @@ def _min(self: Any) -> Any:
     return jnp.min(self)
 
 
-def _chosen(self: Any, index: Any, dim: int, keepdim: bool) -> Any:
-    """The values at ``index`` of an axis, whose gradient goes to them alone."""
-    values = jnp.take_along_axis(self, index, dim)
-    if not keepdim:
-        values, index = jnp.squeeze(values, dim), jnp.squeeze(index, dim)
-    return values, index.astype(long())
-
-
 def _extremum(arg: Callable[..., Any]) -> Callable[..., Any]:
     def extremum(self: Any, dim: int, keepdim: bool = False) -> Any:
         if self.ndim == 0:
             return self, jnp.zeros((), long())
-        return _chosen(self, arg(jax.lax.stop_gradient(self), dim, keepdims=True), dim, keepdim)
+        values, index = ported.max_along(self, dim, keepdim, arg)
+        return values, index.astype(long())
 
     return extremum
 
