@@ -13,16 +13,14 @@ from functools import partial
 from typing import Any, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from purenn import init
+from purenn.changes import Change, clipped, combined, redrawn, replaced, within
+from purenn.errors import refusal
 from purenn.model import Leaf
 from purenn.random import fold_name
 from purenn.state import as_numpy_or_jax
-
-# ``change(rng, old) -> new``: what is done to the numbers
-Change = Callable[[Any, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True)
@@ -75,13 +73,18 @@ class InPlace:
             This.
         """
         jax.eval_shape(partial(initializer, shape=self.shape, dtype=self.dtype, **options), jax.random.key(0))
-        return self.change(partial(_draw, partial(initializer, **options)))
+        return self.change(partial(redrawn, partial(initializer, **options)))
 
     def copy_(self, src: Any) -> Self:
         """Takes these numbers, broadcast; returns this."""
         src = as_numpy_or_jax(src.array() if isinstance(src, InPlace) else src)
-        jnp.broadcast_shapes(tuple(self.shape), np.shape(src))
-        return self.change(partial(_take, src))
+        change = partial(replaced, src)
+        try:
+            jax.eval_shape(partial(change, None), jax.ShapeDtypeStruct(self.shape, self.dtype))
+        except ValueError as error:
+            got = {"src.shape": tuple(np.shape(src)), "shape": tuple(self.shape)}
+            raise refusal("copy_", "src must broadcast to the shape of what it is copied to", got) from error
+        return self.change(change)
 
     def fill_(self, value: Any) -> Self:
         """Takes one number everywhere; returns this."""
@@ -101,15 +104,15 @@ class InPlace:
 
     def mul_(self, other: Any) -> Self:
         """Multiplies; returns this."""
-        return self.change(partial(_combine, operator.mul, other))
+        return self.change(partial(combined, operator.mul, other))
 
     def div_(self, other: Any) -> Self:
         """Divides; returns this."""
-        return self.change(partial(_combine, operator.truediv, other))
+        return self.change(partial(combined, operator.truediv, other))
 
     def add_(self, other: Any, alpha: float = 1) -> Self:
         """Adds ``alpha * other``; returns this."""
-        return self.change(partial(_combine, operator.add, other if alpha == 1 else alpha * other))
+        return self.change(partial(combined, operator.add, other if alpha == 1 else alpha * other))
 
     def sub_(self, other: Any, alpha: float = 1) -> Self:
         """Subtracts ``alpha * other``; returns this."""
@@ -117,7 +120,7 @@ class InPlace:
 
     def clamp_(self, min: Any = None, max: Any = None) -> Self:
         """Clips; returns this."""
-        return self.change(partial(_clip, min, max))
+        return self.change(partial(clipped, min, max))
 
     @property
     def data(self) -> Self:
@@ -182,31 +185,8 @@ class Part(InPlace):
 
     def change(self, change: Change) -> Self:
         """Does something to the part; the rest stays."""
-        self._whole.change(partial(_within, self._index, change))
+        self._whole.change(partial(within, self._index, change))
         return self
-
-
-def _draw(initializer: Callable[..., jax.Array], rng: Any, old: jax.Array) -> jax.Array:
-    return initializer(rng, old.shape, old.dtype)
-
-
-def _take(value: Any, rng: Any, old: jax.Array) -> jax.Array:
-    del rng
-    return jnp.broadcast_to(jnp.asarray(value, old.dtype), old.shape)
-
-
-def _combine(operation: Callable[[Any, Any], Any], other: Any, rng: Any, old: jax.Array) -> jax.Array:
-    del rng
-    return operation(old, jnp.asarray(other))
-
-
-def _clip(low: Any, high: Any, rng: Any, old: jax.Array) -> jax.Array:
-    del rng
-    return jnp.clip(old, low, high)
-
-
-def _within(index: Any, change: Change, rng: Any, whole: jax.Array) -> jax.Array:
-    return whole.at[index].set(change(rng, whole[index]))
 
 
 def _operator(name: str) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
+import numpy as np
 
 from purenn import init
 from purenn.errors import refusal
@@ -203,7 +203,7 @@ class Node(metaclass=NodeMeta):
         elif "_frame" in self.__dict__:
             if cell is None:
                 cell = self._buffers[name] = BufferCell(
-                    Leaf(jnp.shape(value), value.dtype, trainable=False, parameter=False)
+                    Leaf(np.shape(value), value.dtype, trainable=False, parameter=False)
                 )
             self._frame.write(cell, f"{type(self).__name__}.{name}", value)
         elif cell is None:

@@ -202,7 +202,9 @@ def test_what_a_whole_model_draws_can_be_initialised():
         (lambda m: nn.init.normal_(m.weight, 0, 1, 3), ValueError, "normal: generator must be None"),
         (lambda m: nn.init.normal_(m.weight, 0, 1, None, 5), TypeError, "too many positional arguments"),
         (lambda m: nn.init.zeros_(m.weight * 2), TypeError, "Arrays do not change in place"),
-        (lambda m: m._parameters["weight"].copy_(jnp.ones(7)), ValueError, "ncompatible shapes"),
+        (lambda m: m._parameters["weight"].copy_(jnp.ones(7)), ValueError,
+         r"copy_: src must broadcast to the shape of what it is copied to, got src.shape=\(7,\) and shape=\(2, 3\)"),
+        (lambda m: m._parameters["weight"].copy_(jnp.ones((4, 2, 3))), ValueError, "copy_: src must broadcast to the"),
     ],
 )  # fmt: skip
 def test_bad_use_is_refused_and_changes_nothing(act, error, words):
