@@ -44,20 +44,52 @@ def compare(
     """
     pairs = [(jax.jit(ours), args), (jax.jit(hand), args if hand_args is None else hand_args)]
     compiled = [program.lower(*given).compile() for program, given in pairs]
+    ratio = turns(*[lambda program=program, given=given: program(*given) for program, given in pairs], rounds, inner)
+    assert pairs[0][0]._cache_size() == 1, "traced again"
+    return Comparison(ratio, programs(compiled))
+
+
+def turns(ours: Callable[[], Any], hand: Callable[[], Any], rounds: int = 40, inner: int = 5) -> float:
+    """Lets two calls take turns, first one and then the other ahead.
+
+    Args:
+        ours: a call; gives arrays that are waited for.
+        hand: another one.
+        rounds: how many turns.
+        inner: calls in one turn.
+
+    Returns:
+        The median, over rounds, of what ours takes against the other in the same round.
+    """
     ratios = []
-    for n in range(rounds + 3):
+    for n in range(rounds + 3):  # three to warm up
         times = [0.0, 0.0]
         for which in (0, 1) if n % 2 else (1, 0):
-            program, given = pairs[which]
             start = time.perf_counter()
             for _ in range(inner):
-                out = program(*given)
+                out = (ours, hand)[which]()
             jax.block_until_ready(out)
             times[which] = time.perf_counter() - start
         if n >= 3:
             ratios.append(times[0] / times[1])
-    assert pairs[0][0]._cache_size() == 1, "traced again"
-    return Comparison(statistics.median(ratios), programs(compiled))
+    return statistics.median(ratios)
+
+
+class Steps:
+    """A training step that goes on from its own state, for `turns`.
+
+    Args:
+        step: ``(state, batch) -> (state, metrics)``.
+        state: the first.
+        batch: the same each time.
+    """
+
+    def __init__(self, step: Callable[..., Any], state: Any, batch: Any):
+        self.step, self.state, self.batch = step, state, batch
+
+    def __call__(self) -> Any:
+        self.state, metrics = self.step(self.state, self.batch)
+        return self.state, metrics
 
 
 def programs(compiled: Sequence[Any]) -> str:

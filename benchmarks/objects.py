@@ -5,12 +5,10 @@
 One interleaved run; the figure is the median, over rounds, of the ratio within the round.
 """
 
-import statistics
-import time
-
 import jax
 import jax.numpy as jnp
 import optax
+from comparing import Steps, turns
 
 import purenn.functional as F
 import stateful as nn
@@ -54,25 +52,12 @@ def steps(leaves: int, width: int):
     return (trainer.step, trainer.init(jax.random.key(0))), (jax.jit(by_hand, donate_argnums=0), hand), batch
 
 
-def ratio(leaves: int, width: int = 16, rounds: int = 60, inner: int = 10) -> float:
+def compared(leaves: int, width: int = 16, rounds: int = 60, inner: int = 10) -> float:
     """Median ratio of module to hand-written, over interleaved rounds."""
     ours, hand, batch = steps(leaves, width)
-    pairs = [list(ours), list(hand)]
-    ratios = []
-    for n in range(rounds + 3):
-        times = [0.0, 0.0]
-        for which in (0, 1) if n % 2 else (1, 0):
-            step, state = pairs[which]
-            start = time.perf_counter()
-            for _ in range(inner):
-                state, metrics = step(state, batch)
-            jax.block_until_ready((state, metrics))
-            times[which] = time.perf_counter() - start
-            pairs[which][1] = state
-        if n >= 3:
-            ratios.append(times[0] / times[1])
+    ratio = turns(Steps(*ours, batch), Steps(*hand, batch), rounds, inner)
     assert ours[0]._cache_size() == 1, "traced again"
-    return statistics.median(ratios)
+    return ratio
 
 
 def equations(leaves: int, width: int = 16) -> tuple[int, int]:
@@ -94,4 +79,4 @@ def equations(leaves: int, width: int = 16) -> tuple[int, int]:
 
 if __name__ == "__main__":
     for leaves in (100, 400):
-        print(f"{leaves} leaves: step, Module / by hand = {ratio(leaves):.3f}; equations {equations(leaves)}")
+        print(f"{leaves} leaves: step, Module / by hand = {compared(leaves):.3f}; equations {equations(leaves)}")

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from comparing import turns
 
 import purenn
 import purenn.functional as F
@@ -100,21 +101,6 @@ def mlp(width=256):
 BATCH = jnp.ones((128, 64)), jnp.zeros(128, jnp.int32)
 
 
-def rounds(a, b, n=30) -> float:
-    """Median over rounds of the time of ``a`` relative to that of ``b``."""
-    for fn in (a, b):
-        fn()
-    ratios = []
-    for _ in range(n):
-        times = []
-        for fn in (a, b):
-            start = time.perf_counter()
-            fn()
-            times.append(time.perf_counter() - start)
-        ratios.append(times[0] / times[1])
-    return statistics.median(ratios)
-
-
 def ensembles() -> None:
     """A step of eight members at once, against eight steps."""
     plain = transforms.train_step(mlp(), loss, optax.adam(1e-3), donate=False)
@@ -127,12 +113,12 @@ def ensembles() -> None:
     states, state = [plain.init(jax.random.key(i)) for i in range(8)], both.init(KEY)
 
     def together():
-        jax.block_until_ready(both.step(state, BATCH))
+        return both.step(state, BATCH)
 
     def apart():
-        jax.block_until_ready([plain.step(one, BATCH) for one in states])
+        return [plain.step(one, BATCH) for one in states]
 
-    print(f"step of ensemble(model, 8): {rounds(together, apart):.2f} of eight separate steps")
+    print(f"step of ensemble(model, 8): {turns(together, apart, 30, 1):.2f} of eight separate steps")
 
 
 def flops(fn, *args) -> float:
@@ -187,9 +173,9 @@ def times() -> None:
     }.items():
         other = transforms.train_step(model, loss, optax.adam(1e-3), donate=False)
         its = other.init(KEY)
-        ratio = rounds(
-            lambda other=other, its=its: jax.block_until_ready(other.step(its, BATCH)),
-            lambda: jax.block_until_ready(plain.step(state, BATCH)),
+        ratio = turns(
+            lambda other=other, its=its: other.step(its, BATCH),
+            lambda: plain.step(state, BATCH),
         )
         print(f"step with {name}: {ratio:.2f} of the plain step")
 

@@ -6,14 +6,12 @@ One interleaved run; the time is the median, over rounds, of the ratio within th
 programs (see comparing.py).
 """
 
-import statistics
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
 import optax
-from comparing import programs
+from comparing import Steps, programs, turns
 
 import purenn
 import purenn.functional as F
@@ -156,30 +154,18 @@ CASES = {
 }
 
 
-def ratio(trainer, by_hand, rounds: int, inner: int = 5) -> tuple[float, str]:
+def compared(trainer, by_hand, rounds: int, inner: int = 5) -> tuple[float, str]:
     """Median ratio of time to the step by hand, and what the compiler made of both."""
     hand, state = by_hand
-    pairs = [[trainer.step, trainer.init(jax.random.key(0))], [jax.jit(hand, donate_argnums=0), state]]
+    pairs = [(trainer.step, trainer.init(jax.random.key(0))), (jax.jit(hand, donate_argnums=0), state)]
     compiled = [step.lower(state, (X, Y)).compile() for step, state in pairs]
-    ratios = []
-    for n in range(rounds + 3):
-        times = [0.0, 0.0]
-        for which in (0, 1) if n % 2 else (1, 0):
-            step, state = pairs[which]
-            start = time.perf_counter()
-            for _ in range(inner):
-                state, out = step(state, (X, Y))
-            jax.block_until_ready((state, out))
-            times[which] = time.perf_counter() - start
-            pairs[which][1] = state
-        if n >= 3:
-            ratios.append(times[0] / times[1])
+    ratio = turns(*[Steps(step, state, (X, Y)) for step, state in pairs], rounds, inner)
     assert trainer.step._cache_size() == 1, "traced again"
-    return statistics.median(ratios), programs(compiled)
+    return ratio, programs(compiled)
 
 
 if __name__ == "__main__":
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     for name, case in CASES.items():
-        times, made = ratio(*case, rounds)
+        times, made = compared(*case, rounds)
         print(f"{name}: time {times:.3f}, {made}", flush=True)
